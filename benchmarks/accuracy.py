@@ -45,7 +45,7 @@ from gradlab.gradients.differences import complex_step, richardson
 from gradlab.gradients.differences.steps import steps
 from gradlab.params import Array, flatten
 from gradlab.plotting.scales import logarithmic, superscript
-from gradlab.plotting.style import COLOURS, PHONE, styled, title
+from gradlab.plotting.style import COLOURS, PHONE_WIDTH, styled, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -196,8 +196,8 @@ METHODS: dict[str, Method] = {
     "forward": Method(by_backend(ForwardDifference), 1, -1, balanced(1)),
     "central": Method(by_backend(CentralDifference), 2, -1, balanced(2)),
     "central4": Method(by_backend(CentralDifference4), 4, -1, balanced(4)),
-    "complex-step": Method(by_complex_step, 2, None, lambda dtype: complex_step.STEP),
-    "richardson": Method(by_backend(Richardson), None, None, lambda dtype: richardson.FIRST),
+    "complex-step": Method(by_complex_step, 2, None, lambda dtype: complex_step.DEFAULT_STEP),
+    "richardson": Method(by_backend(Richardson), None, None, lambda dtype: richardson.LARGEST_STEP),
 }
 COLOUR = dict(zip(METHODS, COLOURS, strict=False))
 MARKER = dict(zip(METHODS, "osD^v", strict=True))
@@ -366,7 +366,7 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
     """Draw the V-curves, a panel per precision; stars are defaults, dashed lines the theory."""
     dtypes = list(dict.fromkeys(result.dtype for result in results))
     steps = [step for result in results for step in result.steps]
-    drawn = Figure(figsize=(PHONE, 8.4))
+    drawn = Figure(figsize=(PHONE_WIDTH, 8.4))
     shown = drawn.subplots(len(dtypes), 1, sharex=True, squeeze=False)[:, 0]
     for axes, dtype in zip(shown, dtypes, strict=True):
         own = [result for result in results if result.dtype == dtype]

@@ -33,7 +33,7 @@ from rich.text import Text
 import gradlab
 from gradlab.errors import GradlabError
 from gradlab.params import Array, flatten, size
-from gradlab.plotting.style import PHONE, note, styled, title
+from gradlab.plotting.style import PHONE_WIDTH, note, styled, title
 
 MOST_ENTRIES = 1_000
 """Largest number of entries for peers that go entry by entry; more would take hours."""
@@ -443,7 +443,7 @@ def figure(answers: Mapping[str, Sequence[Answer]], heading: str) -> Figure:
     counts = {kind: [_wrong(each, kind) for each in answers.values()] for kind in kinds}
     kinds.sort(key=lambda kind: -np.mean([share for _, share in counts[kind] if share is not None]))
     shares = [[np.nan if share is None else share for _, share in counts[kind]] for kind in kinds]
-    drawn = Figure(figsize=(PHONE, 2.2 + 0.24 * len(kinds)))
+    drawn = Figure(figsize=(PHONE_WIDTH, 2.2 + 0.24 * len(kinds)))
     axes = drawn.subplots()
     axes.imshow(shares, cmap="Oranges", vmin=0, vmax=1, aspect="auto")
     for row, kind in enumerate(kinds):

@@ -24,7 +24,7 @@ from gradlab.errors import GradlabError
 from gradlab.gradients import value_and_grad
 from gradlab.params import flatten, map_leaves
 from gradlab.plotting.labels import Row, rows
-from gradlab.plotting.style import PHONE, styled, title
+from gradlab.plotting.style import PHONE_WIDTH, styled, title
 
 RNG = np.random.default_rng(0)
 Problem = tuple[Callable[..., Any], Any, tuple[Any, ...]]
@@ -272,7 +272,7 @@ def headline(results: Sequence[Result]) -> str:
 @styled
 def figure(results: Sequence[Result]) -> Figure:
     """Draw the ratios: a bar per function, the lowest first."""
-    drawn = Figure(figsize=(PHONE, 1.5 + 0.3 * len(results)))
+    drawn = Figure(figsize=(PHONE_WIDTH, 1.5 + 0.3 * len(results)))
     axes = drawn.subplots()
     ordered = sorted(results, key=lambda result: result.ratio.median)
     rows(axes, [Row(r.problem, r.ratio.median, (f"{r.ratio.median:.2f}",)) for r in ordered])

@@ -46,7 +46,7 @@ from gradlab.gradients.forward_mode import LossJVP
 from gradlab.params import Array, flatten, size
 from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
-from gradlab.plotting.style import COLOURS, PHONE, note, panels, styled, title
+from gradlab.plotting.style import COLOURS, PHONE_WIDTH, note, panels, styled, title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -563,7 +563,7 @@ def figure(results: Sequence[Result], heading: str) -> Figure:
     settings = list(dict.fromkeys((result.batch, result.dtype) for result in results))
     rest = len(settings) - 1
     below = 2.1 * -(-rest // 2)
-    drawn = Figure(figsize=(PHONE, 6 + below))
+    drawn = Figure(figsize=(PHONE_WIDTH, 6 + below))
     networks = {result.network: result.parameters for result in results}
     title(drawn, heading)
     note(

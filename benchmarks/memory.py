@@ -25,7 +25,7 @@ from rich.table import Table
 import gradlab
 from gradlab.gradients import Backend
 from gradlab.plotting.labels import Row, rows
-from gradlab.plotting.style import PHONE, styled, title
+from gradlab.plotting.style import PHONE_WIDTH, styled, title
 
 AT_ONCE: dict[str, Backend] = {
     "autograd": gradlab.Autograd(),
@@ -103,7 +103,7 @@ def table(results: list[Result], caption: str) -> Table:
 def figure(results: list[Result]) -> Figure:
     """Draw the memory of the first call: a panel per dtype, the least first."""
     dtypes = list(dict.fromkeys(result.dtype for result in results))
-    drawn = Figure(figsize=(PHONE, 1.2 + 0.6 * len(dtypes) + 0.26 * len(results)))
+    drawn = Figure(figsize=(PHONE_WIDTH, 1.2 + 0.6 * len(dtypes) + 0.26 * len(results)))
     panels = drawn.subplots(len(dtypes), 1, sharex=True, squeeze=False)[:, 0]
     for axes, dtype in zip(panels, dtypes, strict=True):
         own = sorted((r for r in results if r.dtype == dtype), key=lambda result: result.first)

@@ -40,7 +40,7 @@ from gradlab.gradients.probing import Probe
 from gradlab.params import size
 from gradlab.plotting.labels import Row, rows
 from gradlab.plotting.scales import logarithmic
-from gradlab.plotting.style import COLOURS, PHONE, note, styled, title
+from gradlab.plotting.style import COLOURS, PHONE_WIDTH, note, styled, title
 
 AGREE = 1e-6
 """Largest accepted difference from the plain loop, relative to the sample's largest entry."""
@@ -518,7 +518,7 @@ def figure(results: Sequence[Result]) -> Figure:
     problems = list(dict.fromkeys(result.problem for result, *_ in shown))
     counts = [sum(r.problem == problem for r, *_ in shown) for problem in problems]
     height = 1.2 + sum(0.9 + 0.3 * count for count in counts)
-    drawn = Figure(figsize=(PHONE, height))
+    drawn = Figure(figsize=(PHONE_WIDTH, height))
     options: dict[str, Any] = {"squeeze": False, "height_ratios": [0.9 + 0.3 * n for n in counts]}
     panels = drawn.subplots(len(problems), 1, sharex=True, **options)[:, 0]
     for axes, problem in zip(panels, problems, strict=True):

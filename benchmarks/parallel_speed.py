@@ -33,7 +33,7 @@ from gradlab import CentralDifference, grad
 from gradlab.errors import GradlabError
 from gradlab.params import Array
 from gradlab.plotting.labels import Row, rows
-from gradlab.plotting.style import PHONE, note, styled, title
+from gradlab.plotting.style import PHONE_WIDTH, note, styled, title
 
 REFERENCE = "workers=1"
 
@@ -147,7 +147,7 @@ KINDS = {"computes": "A loss that computes", "waits": "A loss that waits, as for
 def figure(results: list[Result]) -> Figure:
     """Draw the seconds, a panel per loss, with the speedup over one worker."""
     kinds = list(dict.fromkeys(result.loss for result in results))
-    drawn = Figure(figsize=(PHONE, 1 + 0.8 * len(kinds) + 0.32 * len(results)))
+    drawn = Figure(figsize=(PHONE_WIDTH, 1 + 0.8 * len(kinds) + 0.32 * len(results)))
     panels = drawn.subplots(len(kinds), 1, sharex=True, squeeze=False)[:, 0]
     for axes, kind in zip(panels, kinds, strict=True):
         own = sorted((r for r in results if r.loss == kind), key=lambda result: result.seconds)

@@ -40,7 +40,7 @@ from gradlab.gradients import CentralDifference, find_backend, value_and_grad
 from gradlab.params import flatten, size
 from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
-from gradlab.plotting.style import COLOURS, PHONE, note, styled, title
+from gradlab.plotting.style import COLOURS, PHONE_WIDTH, note, styled, title
 
 EVALUATION = "evaluation"
 PLAIN = "central, plain loop"
@@ -294,7 +294,7 @@ def figure(results: Sequence[Result], slopes: Sequence[Slope], heading: str) -> 
 
     Hollow marks are extrapolated; the lines are the fits.
     """
-    drawn = Figure(figsize=(PHONE, 8))
+    drawn = Figure(figsize=(PHONE_WIDTH, 8))
     panels = dict(zip(("seconds", "evaluations"), drawn.subplots(2, 1, sharex=True), strict=True))
     panels["seconds"].set_title("Time of a gradient")
     panels["evaluations"].set_title("The same, in evaluations of the loss")

@@ -35,7 +35,7 @@ from gradlab.gradients import value_and_grad
 from gradlab.gradients.tape import Tape
 from gradlab.params import Array, flatten, map_leaves
 from gradlab.plotting.scales import logarithmic
-from gradlab.plotting.style import COLOURS, PHONE, panels, styled, title
+from gradlab.plotting.style import COLOURS, PHONE_WIDTH, panels, styled, title
 
 NETWORKS = {"sigmoid": (784, 50, 100, 10), "relu": (784, 200, 200, 10)}
 BATCHES = (1, 10, 100, 1000)
@@ -390,7 +390,7 @@ FORMS = {"lse": "log-sum-exp", "plain": "log of softmax"}
 def figure(results: Sequence[Result], names: Sequence[str]) -> Figure:
     """Draw the time of each contender over the batch, a panel per network, dtype and loss."""
     kinds = list(dict.fromkeys(result.problem.rsplit(" ", 1)[0] for result in results))
-    drawn = Figure(figsize=(PHONE, 1.6 + 2.1 * -(-len(kinds) // 2)))
+    drawn = Figure(figsize=(PHONE_WIDTH, 1.6 + 2.1 * -(-len(kinds) // 2)))
     shown = panels(drawn, len(kinds), 2, xlabel="samples per batch", sharex=True, sharey=True)
     batches = sorted({int(result.problem.rsplit(" ", 1)[1]) for result in results})
     seconds = [result.seconds for result in results]

@@ -29,7 +29,7 @@ from gradlab.errors import GradlabError
 from gradlab.gradients import Tape, value_and_grad
 from gradlab.params import Array
 from gradlab.plotting.labels import Row, rows
-from gradlab.plotting.style import COLOURS, PHONE, styled, title
+from gradlab.plotting.style import COLOURS, PHONE_WIDTH, styled, title
 
 WIDTHS = (784, 50, 100, 10)
 BATCH = 100
@@ -328,7 +328,7 @@ NAMES = {
 @styled
 def figure(results: Sequence[Result]) -> Figure:
     """Draw a bar per contender, the fastest first; gradlab's bars are blue."""
-    drawn = Figure(figsize=(PHONE, 1.5 + 0.32 * len(results)))
+    drawn = Figure(figsize=(PHONE_WIDTH, 1.5 + 0.32 * len(results)))
     axes = drawn.subplots()
     fastest_first = sorted(results, key=lambda result: result.seconds)
     shown = [

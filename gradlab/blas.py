@@ -17,7 +17,7 @@ from threadpoolctl import ThreadpoolController
 
 from gradlab.forking import ForkLock
 
-SMALL = 10**8
+MAX_SINGLE_THREAD_WORK = 10**8
 """Work up to which a training step uses one thread, in parameter entries times samples per batch.
 
 A network's gradient takes about six operations for each, so 10⁸ take a tenth of a second. On two
@@ -25,7 +25,7 @@ idle processors, two threads were faster from 10⁷ on (1.6 times at 2·10⁷). 
 were slower at all sizes, by a factor of 200 at 5·10⁶ and of three at 2·10⁸.
 """
 
-CHOSEN = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
+BLAS_VARIABLES = ("OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "BLIS_NUM_THREADS", "OMP_NUM_THREADS")
 """Environment variables that set the number of BLAS threads."""
 
 
@@ -48,14 +48,16 @@ def for_work(entries: int, samples: int) -> AbstractContextManager[None]:
     """Let BLAS use one thread if a training step is small.
 
     The rule depends only on sizes, so the same training gives the same bits. An environment
-    variable of `CHOSEN` takes precedence.
+    variable of `BLAS_VARIABLES` takes precedence.
 
     Examples
     --------
     >>> with for_work(entries=1_000, samples=100):
     ...     pass
     """
-    if entries * samples > SMALL or any(name in os.environ for name in CHOSEN):
+    if entries * samples > MAX_SINGLE_THREAD_WORK or any(
+        name in os.environ for name in BLAS_VARIABLES
+    ):
         return nullcontext()
     return one_thread()
 

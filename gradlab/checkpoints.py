@@ -40,10 +40,10 @@ CHECKPOINT = Format(
     "give the same options, or name another file",
 )
 
-GROWING = frozenset({"epochs"})
+EXTENSIBLE_OPTIONS = frozenset({"epochs"})
 """Options that may be larger in a resumed training: its first epochs stay the same."""
 
-EPOCH = 4
+NUMBERS_PER_EPOCH = 4
 """Numbers of an epoch: its loss, validation loss and accuracy (NaN for None), and seconds. Two
 norms for each leaf follow; they are NaN if they were not recorded."""
 
@@ -105,7 +105,7 @@ class Keeper:
             self._written = self._reached.steps
 
 
-def alone(path: Any) -> AbstractContextManager[None]:
+def exclusive(path: Any) -> AbstractContextManager[None]:
     """Return a context in which no other training can write the checkpoint, if there is a path.
 
     Raise an OptionError if another training is writing it.
@@ -206,14 +206,14 @@ def encode(state: State, options: Mapping[str, str]) -> Iterator[bytes]:
 def decode(file: Path, options: Mapping[str, str], start: State, most: tuple[int, int]) -> State:
     """Return the state in a checkpoint of the training to resume; see `stores.decode`."""
     room = stores.room_for(options, [*start.params, *start.carried])
-    room += 8 * most[0] + 8 * (EPOCH + 2 * len(start.params)) * most[1]
+    room += 8 * most[0] + 8 * (NUMBERS_PER_EPOCH + 2 * len(start.params)) * most[1]
     return stores.decode(
         CHECKPOINT,
         file,
         options,
         room,
         lambda header, body: _state(header, body, start, most),
-        GROWING,
+        EXTENSIBLE_OPTIONS,
     )
 
 
@@ -225,13 +225,13 @@ def _state(header: Any, body: memoryview, start: State, most: tuple[int, int]) -
         type(count) is int and 0 <= count <= end for count, end in zip(counts, most, strict=True)
     ):
         raise ValueError(f"{counts} steps and epochs, of {most}")
-    width = EPOCH + 2 * len(start.params)
+    width = NUMBERS_PER_EPOCH + 2 * len(start.params)
     like = [*start.params, *start.carried, np.empty(counts[0]), np.empty((counts[1], width))]
     *leaves, losses, rows = stores.arrays_like(like, body)
     # Only results that were not requested may be missing.
     if not all(np.isfinite(array).all() for array in (*leaves, losses, rows[:, [0, 3]])):
         raise ValueError("an array is not finite")
-    norms = rows[:, EPOCH:]
+    norms = rows[:, NUMBERS_PER_EPOCH:]
     missing = np.isnan(norms)
     if (norms < 0).any() or (missing.any(axis=1) != missing.all(axis=1)).any():
         raise ValueError("a norm is negative or missing")

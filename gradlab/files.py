@@ -133,7 +133,7 @@ def is_folder(path: Path) -> bool:
         return False
 
 
-GZIP = b"\x1f\x8b"
+GZIP_MAGIC = b"\x1f\x8b"
 """The first bytes of every gzip file."""
 
 
@@ -173,7 +173,7 @@ def reading(refusal: Callable[[str], Exception]) -> Iterator[None]:
 
 def _open(path: str, flags: int) -> int:
     """Open a file without waiting for a writer to a named pipe."""
-    return os.open(path, flags | _AT_ONCE)
+    return os.open(path, flags | _NONBLOCKING)
 
 
 def probe(path: Path) -> None:
@@ -199,7 +199,7 @@ def sweep(path: Path) -> None:
 
 
 _BINARY = getattr(os, "O_BINARY", 0)  # Windows writes text otherwise
-_AT_ONCE = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # Windows has neither
+_NONBLOCKING = getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0)  # Windows has neither
 
 
 def _target(path: Path) -> Path:

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradlab import html
 
-TOGETHER = 1e-3
+COINCIDENCE_TOLERANCE = 1e-3
 """Distance, relative to their range, below which two loss curves coincide on a plot."""
 
 
@@ -125,7 +125,9 @@ def coincide(losses: Sequence[float], others: Sequence[float]) -> bool:
         return False
     a, b = np.array(losses), np.array(others)
     with np.errstate(over="ignore"):  # a range beyond floating point is wider than all differences
-        return bool(np.max(np.abs(a - b)) <= TOGETHER * (np.ptp(b) or np.max(np.abs(b))))
+        return bool(
+            np.max(np.abs(a - b)) <= COINCIDENCE_TOLERANCE * (np.ptp(b) or np.max(np.abs(b)))
+        )
 
 
 def number(value: float | None) -> str:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-SHOWN = 12
+MAX_SHOWN_ROWS = 12
 """Largest number of rows that a table shows; longer ones are cut in the middle."""
 
-_LEFT = ' style="text-align:left"'
+_LEFT_ALIGNED = ' style="text-align:left"'
 
 
 def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -29,7 +29,7 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
     return "\n".join(
         [
             "<table>",
-            f"<caption{_LEFT}>{escape(caption)}</caption>",
+            f"<caption{_LEFT_ALIGNED}>{escape(caption)}</caption>",
             f"<thead><tr>{head}</tr></thead>",
             "<tbody>",
             *(f"<tr>{_cells(row)}</tr>" for row in _cut(rows)),
@@ -41,7 +41,7 @@ def table(caption: str, header: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 def _cells(row: Sequence[str]) -> str:
     name, *rest = map(escape, row)
-    return f"<th{_LEFT}>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in rest)
+    return f"<th{_LEFT_ALIGNED}>{name}</th>" + "".join(f"<td>{cell}</td>" for cell in rest)
 
 
 def _cut(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
@@ -52,7 +52,7 @@ def _cut(rows: Sequence[Sequence[str]]) -> list[Sequence[str]]:
     >>> [row[0] for row in _cut([[str(i)] for i in range(100)])]
     ['0', '1', '2', '3', '4', '5', '…', '94', '95', '96', '97', '98', '99']
     """
-    if len(rows) <= SHOWN:
+    if len(rows) <= MAX_SHOWN_ROWS:
         return list(rows)
-    half = SHOWN // 2
+    half = MAX_SHOWN_ROWS // 2
     return [*rows[:half], ["…"] * len(rows[0]), *rows[-half:]]

@@ -21,9 +21,9 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-_PLAIN = (type(None), bool, int, float, complex, str, bytes)
+_PLAIN_TYPES = (type(None), bool, int, float, complex, str, bytes)
 
-LONGEST = 60
+MAX_SHOWN_CHARACTERS = 60
 """Longest text of a value, in characters, that a description shows; longer ones become a digest."""
 
 
@@ -36,7 +36,7 @@ class Spelled(Protocol):
         """The same backend in the usual spelling."""
 
 
-NOT_COMPUTED = ("workers", "timeout", "resume", "threads")
+FIELDS_WITHOUT_EFFECT = ("workers", "timeout", "resume", "threads")
 """Fields of a backend that do not affect its results: workers, and the file of partial results."""
 
 
@@ -75,7 +75,7 @@ def described(thing: Any) -> str:
         given = [
             f"{field.name}={text}"
             for field in fields(thing)
-            if field.name not in NOT_COMPUTED
+            if field.name not in FIELDS_WITHOUT_EFFECT
             and (text := shown(getattr(thing, field.name))) != shown(field.default)
         ]
         settings = f"({', '.join(given)})" if given else ""
@@ -100,7 +100,7 @@ def shown(thing: Any) -> str:
     >>> shown((0.1, "relu")), shown(np.zeros((2, 3)))
     ("(0.1, 'relu')", 'array (2, 3) of digest ...')
     """
-    if _is_plain(thing) and len(text := repr(thing)) <= LONGEST:
+    if _is_plain(thing) and len(text := repr(thing)) <= MAX_SHOWN_CHARACTERS:
         return text
     if callable(thing) or is_dataclass(thing):
         return described(thing)
@@ -121,7 +121,7 @@ def _object(thing: Any, without: frozenset[str]) -> str:
 def _is_plain(thing: Any) -> bool:
     if type(thing) in (tuple, list):
         return all(map(_is_plain, thing))
-    return type(thing) in _PLAIN
+    return type(thing) in _PLAIN_TYPES
 
 
 class _Hasher:
@@ -139,7 +139,7 @@ class _Hasher:
 
     def visit(self, thing: Any, without: frozenset[str] = frozenset()) -> None:
         """Add an object and everything in it."""
-        if type(thing) in _PLAIN:
+        if type(thing) in _PLAIN_TYPES:
             self.add(type(thing).__name__, repr(thing).encode("utf-8", "surrogatepass"))
         elif (array := _numbers(thing)) is not None:
             data = np.ascontiguousarray(array).reshape(-1).view(np.uint8) if array.size else b""
@@ -153,7 +153,7 @@ class _Hasher:
 
     def _parts(self, thing: Any, without: frozenset[str]) -> None:
         if isinstance(thing, types.FunctionType):
-            self._all("function", [thing.__qualname__, *_bound(thing)])
+            self._add_all("function", [thing.__qualname__, *_bound(thing)])
         elif isinstance(thing, types.MethodType):
             self.add("method")
             self.visit(thing.__self__, _assigned(thing.__func__))
@@ -161,18 +161,18 @@ class _Hasher:
         elif isinstance(thing, type | types.ModuleType):
             self.add("name", str(getattr(thing, "__qualname__", thing.__name__)).encode())
         elif type(thing) in (tuple, list):
-            self._all(type(thing).__name__, thing)
+            self._add_all(type(thing).__name__, thing)
         elif type(thing) is dict:
-            self._all("dict", thing.items())
+            self._add_all("dict", thing.items())
         elif isinstance(thing, set | frozenset):
-            self._all("set", sorted(map(digest, thing)))
+            self._add_all("set", sorted(map(digest, thing)))
         elif isinstance(thing, np.ndarray) and type(thing) is np.ndarray:  # of objects
-            self._all(f"objects {thing.shape}", thing.reshape(-1).tolist())
+            self._add_all(f"objects {thing.shape}", thing.reshape(-1).tolist())
         else:
             name = type(thing).__qualname__
-            self._all(f"object {name}", _state(thing, without))
+            self._add_all(f"object {name}", _state(thing, without))
 
-    def _all(self, kind: str, things: Any) -> None:
+    def _add_all(self, kind: str, things: Any) -> None:
         things = [*things]
         self.add(f"{kind} {len(things)}")
         for thing in things:
@@ -201,7 +201,7 @@ def _state(thing: Any, without: frozenset[str]) -> list[Any]:
         _, arguments, state, items, pairs = (*parts, None, None, None, None)[:5]
         content = [
             [argument for argument in arguments if argument is not type(thing)],
-            _less(state, without),
+            _without(state, without),
             [*(items or ())],  # of a subclass of list
             [*(pairs or ())],  # of a subclass of dict
         ]
@@ -211,10 +211,10 @@ def _state(thing: Any, without: frozenset[str]) -> list[Any]:
     return [] if is_empty else content
 
 
-def _less(state: Any, without: frozenset[str]) -> Any:
+def _without(state: Any, without: frozenset[str]) -> Any:
     """Return a state without some attributes; with slots, the state is a pair of dicts."""
     if isinstance(state, tuple):
-        return tuple(_less(part, without) for part in state)
+        return tuple(_without(part, without) for part in state)
     if not isinstance(state, dict):
         return state
     return {name: value for name, value in state.items() if name not in without}

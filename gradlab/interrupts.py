@@ -35,16 +35,16 @@ from typing import Any, NoReturn
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-PATIENCE = 5.0
+MIN_SECONDS_BETWEEN_RAISES = 5.0
 """Seconds after a signal was raised in `allowed` until the next one may be raised there as well.
 
 This bounds how long code that swallows KeyboardInterrupt can resist Ctrl-C.
 """
 
-AGAIN = 0.01
+RESEND_SECONDS = 0.01
 """Seconds after which a signal is sent again that came where Python drops exceptions."""
 
-_DROPPING = {
+_DROPPING_CALLBACKS = {
     ("<frozen importlib._bootstrap>", "cb"),
     (_weakrefset.__file__, "_remove"),
     (weakref.__file__, "remove"),
@@ -65,7 +65,7 @@ class _HeldBack:
     def handle(self, number: int, frame: FrameType | None) -> None:
         """Call the program's handler now, or note the signal; installed while signals are held."""
         now = time.monotonic()
-        if self.depth and not (self.open and now - self.raised > PATIENCE):
+        if self.depth and not (self.open and now - self.raised > MIN_SECONDS_BETWEEN_RAISES):
             self.waiting.add(number)
             return
         if _is_dropped(frame):
@@ -107,14 +107,14 @@ def _is_dropped(frame: FrameType | None) -> bool:
     """Tell whether Python drops what is raised in a frame: in a destructor, for example."""
     while frame is not None:
         code = frame.f_code
-        if code.co_name == "__del__" or (code.co_filename, code.co_name) in _DROPPING:
+        if code.co_name == "__del__" or (code.co_filename, code.co_name) in _DROPPING_CALLBACKS:
             return True
         frame = frame.f_back
     return False
 
 
 def _send_again(number: int) -> None:
-    time.sleep(AGAIN)
+    time.sleep(RESEND_SECONDS)
     os.kill(os.getpid(), number)
 
 

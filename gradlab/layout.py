@@ -23,7 +23,7 @@ class Layout:
     >>> layout = Layout.of(*flatten({"W": np.zeros((2, 3)), "b": 1.0}))
     >>> layout.spans, layout.name(4), layout.size
     ([slice(0, 6, None), slice(6, 7, None)], 'W[1, 1]', 7)
-    >>> layout.hang(np.arange(7.0))["W"]
+    >>> layout.unravel(np.arange(7.0))["W"]
     array([[0., 1., 2.],
            [3., 4., 5.]])
     """
@@ -67,7 +67,7 @@ class Layout:
         pairs = zip(self.spans, self.shapes, strict=True)
         return [vector[span].reshape(shape) for span, shape in pairs]
 
-    def hang(self, vector: Any) -> Any:
+    def unravel(self, vector: Any) -> Any:
         """Return the entries of a vector in the structure of the parameters."""
         return self.structure.unflatten(self.parts(vector))
 

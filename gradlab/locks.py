@@ -62,13 +62,13 @@ def locked(option: str, path: Path) -> Iterator[None]:
         free = place not in _here
         _here.add(place)
     if not free:
-        raise _taken(option, path, str(os.getpid()))
+        raise _in_use(option, path, str(os.getpid()))
     file = None
     try:
         try:
             file = _open(place)
         except BlockingIOError as error:
-            raise _taken(option, path, error.args[1]) from None
+            raise _in_use(option, path, error.args[1]) from None
         except OSError:
             file = None
         yield
@@ -109,7 +109,7 @@ def _open(place: Path) -> int:
         os.close(file)
 
 
-def _taken(option: str, path: Path, owner: str) -> OptionError:
+def _in_use(option: str, path: Path, owner: str) -> OptionError:
     return OptionError(
         f"{option}={str(path)!r}: process {owner} is writing it; wait until that has ended, or "
         "name another file"

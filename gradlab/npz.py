@@ -21,7 +21,7 @@ from gradlab import files
 from gradlab.errors import reason_of
 from gradlab.params import Array
 
-KINDS = "biufcSU"
+DTYPE_KINDS = "biufcSU"
 """The kinds of dtype that an array may have: numbers and text."""
 
 
@@ -83,7 +83,7 @@ def _parsed(data: bytearray) -> Array:
     else:
         raise ValueError(f"format {version}, of arrays of records")
     shape, fortran, dtype = header
-    if dtype.kind not in KINDS or dtype.subdtype:
+    if dtype.kind not in DTYPE_KINDS or dtype.subdtype:
         raise ValueError(f"dtype {dtype}; expected numbers (objects are programs)")
     promised, there = math.prod(shape) * dtype.itemsize, len(data) - file.tell()
     if promised != there:

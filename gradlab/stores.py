@@ -28,7 +28,7 @@ from gradlab.params import Array
 
 Built = TypeVar("Built")
 
-HEADER = 2**16
+HEADER_ALLOWANCE = 2**16
 """Bytes that a header may have besides the identity and the layout of the arrays."""
 
 
@@ -156,7 +156,7 @@ def _grew(there: str | None, here: str) -> bool:
 def room_for(identity: Mapping[str, str], arrays: Sequence[Array]) -> int:
     """Return the largest length of a file with this identity, in bytes."""
     texts = len(json.dumps(dict(identity))) + len(json.dumps(layout(arrays)))
-    return sum(array.nbytes for array in arrays) + texts + HEADER
+    return sum(array.nbytes for array in arrays) + texts + HEADER_ALLOWANCE
 
 
 def layout(arrays: Sequence[Array]) -> list[Any]:

@@ -17,12 +17,12 @@ from gradlab.gradients import CentralDifference, grad
 from gradlab.params import Array
 from gradlab.training import descend
 
-STEP = 1e-4
+NOTEBOOK_STEP = 1e-4
 """The step of the notebook's central difference."""
 
 LABEL = np.array([0, 0, 1, 0, 0, 0, 0, 0, 0, 0])
-RIGHT = np.array([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
-WRONG = np.array([0.1, 0.05, 0.1, 0.0, 0.05, 0.1, 0.0, 0.6, 0.0, 0.0])
+RIGHT_PREDICTION = np.array([0.1, 0.05, 0.6, 0.0, 0.05, 0.1, 0.0, 0.1, 0.0, 0.0])
+WRONG_PREDICTION = np.array([0.1, 0.05, 0.1, 0.0, 0.05, 0.1, 0.0, 0.6, 0.0, 0.0])
 POINTS = ((3.0, 4.0), (0.0, 2.0), (3.0, 0.0))
 
 
@@ -66,18 +66,18 @@ class Story:
         }
 
 
-def tell() -> Story:
+def compute() -> Story:
     """Compute the story.
 
     Examples
     --------
-    >>> story = tell()
+    >>> story = compute()
     >>> [round(loss, 12) for loss in story.losses["squared_error"]]
     [0.0975, 0.5975]
     >>> bool(np.allclose(story.path[-1], 0))
     True
     """
-    central = CentralDifference(step=STEP)
+    central = CentralDifference(step=NOTEBOOK_STEP)
     x = np.linspace(-5.0, 5.0, 100)
     losses: dict[str, Callable[[Any, Any], Any]] = {
         "squared_error": network.squared_error,
@@ -86,7 +86,7 @@ def tell() -> Story:
     path = descend(bowl, np.array([-3.0, 4.0]), backend=central, learning_rate=0.1, iterations=100)
     return Story(
         losses={
-            name: (float(loss(RIGHT, LABEL)), float(loss(WRONG, LABEL)))
+            name: (float(loss(RIGHT_PREDICTION, LABEL)), float(loss(WRONG_PREDICTION, LABEL)))
             for name, loss in losses.items()
         },
         x=x,

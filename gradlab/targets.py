@@ -27,7 +27,7 @@ from typing import Any
 from gradlab import files
 from gradlab.errors import GradlabError, OptionError, unknown
 
-LARGEST = 2**24
+MAX_SOURCE_BYTES = 2**24
 """Largest size of a source file, in bytes: 16 MiB, far above any file written by hand."""
 
 
@@ -80,14 +80,14 @@ def load(
 
 
 @contextmanager
-def blame(name: str) -> Iterator[None]:
+def one_line_error(name: str) -> Iterator[None]:
     """Turn an exception of the user's code into one line that names it and the place.
 
     Raise an OptionError for every exception except gradlab's own errors.
 
     Examples
     --------
-    >>> with blame("loss"):
+    >>> with one_line_error("loss"):
     ...     [][0]
     Traceback (most recent call last):
     gradlab.errors.OptionError: loss: IndexError: list index out of range (<doctest ..., line 2)
@@ -122,9 +122,11 @@ def _is_foreign(filename: str) -> bool:
 def _import(place: str) -> ModuleType:
     path = Path(place)
     is_file = path.suffix == ".py"
-    source = files.read(path, LARGEST, files.refusing(place, OptionError)) if is_file else b""
+    source = (
+        files.read(path, MAX_SOURCE_BYTES, files.refusing(place, OptionError)) if is_file else b""
+    )
     folder = str((path.parent if is_file else Path()).resolve())
-    with _first_on_path(folder), blame(place):
+    with _first_on_path(folder), one_line_error(place):
         if not is_file:
             try:
                 return importlib.import_module(place)
@@ -166,5 +168,5 @@ def _called(module: ModuleType, place: str, name: str) -> Any:
     found = _find(module, place, name, "name")
     if not callable(found):
         return found
-    with blame(f"{place}: {name}()"):
+    with one_line_error(f"{place}: {name}()"):
         return found()

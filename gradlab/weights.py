@@ -23,11 +23,11 @@ from gradlab.errors import WeightsError, reason_of
 from gradlab.params import Array, entry, first
 from gradlab.translation import as_network as as_network
 
-LARGEST = 2**30
+MAX_FILE_BYTES = 2**30
 """Largest size of a file, and of all its arrays together, in bytes: 134 million parameters in
 float64. A damaged or hostile file must not be able to fill the memory."""
 
-UNPACKED = 2**29
+MAX_UNPACKED_BYTES = 2**29
 """Largest unpacked size of a compressed pickle, in bytes. All of it is held in memory, beside its
 arrays."""
 
@@ -161,9 +161,9 @@ def _read(
     if files.is_folder(path):
         raise refusal("is a folder; name the file, such as weights.npz in it")
     read, suffix = _format_of(path, readers), _suffix(path)
-    data = files.read(path, LARGEST, refusal)
-    if suffix == ".pkl" and data.startswith(files.GZIP):
-        data = bytes(files.inflated(io.BytesIO(data), UNPACKED, refusal))
+    data = files.read(path, MAX_FILE_BYTES, refusal)
+    if suffix == ".pkl" and data.startswith(files.GZIP_MAGIC):
+        data = bytes(files.inflated(io.BytesIO(data), MAX_UNPACKED_BYTES, refusal))
     if not data:
         raise refusal("the file is empty")
     try:
@@ -181,7 +181,7 @@ def _read(
         ) from error
 
 
-TORCH = (
+TORCH_FILE_ADVICE = (
     "a PyTorch file: save its state dict as safetensors, with "
     "safetensors.torch.save_file(model.state_dict(), 'weights.safetensors')"
 )
@@ -190,13 +190,13 @@ TORCH = (
 def _foreign(data: bytes, suffix: str) -> str | None:
     """Describe a file that does not match its suffix, if its bytes show what it is."""
     if data.startswith(b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."):  # PyTorch before 1.6
-        return TORCH
+        return TORCH_FILE_ADVICE
     if data.startswith(b"\x89HDF\r\n\x1a\n"):
         return "an HDF5 file, as Keras writes it: save its arrays with numpy.savez"
     if data.startswith(b"PK\3\4") and suffix != ".npz":
         with suppress(Exception), zipfile.ZipFile(io.BytesIO(data)) as archive:
             if any(name.endswith("/data.pkl") for name in archive.namelist()):
-                return TORCH
+                return TORCH_FILE_ADVICE
         return "a zip archive; if it holds arrays, rename it to end in .npz"
     if suffix == ".pkl" and 0 < data.count(b"\n") == data.count(b"\r\n"):
         return (
@@ -206,18 +206,18 @@ def _foreign(data: bytes, suffix: str) -> str | None:
     return None
 
 
-PICKLES = (".pkl", ".pickle", ".pkl.gz", ".pickle.gz")
+PICKLE_SUFFIXES = (".pkl", ".pickle", ".pkl.gz", ".pickle.gz")
 
 
 def _suffix(path: Path) -> str:
     """Return the suffix that gives a file's format."""
-    return ".pkl" if path.name.lower().endswith(PICKLES) else path.suffix.lower()
+    return ".pkl" if path.name.lower().endswith(PICKLE_SUFFIXES) else path.suffix.lower()
 
 
 def _format_of(path: Path, formats: Mapping[str, Callable[P, T]]) -> Callable[P, T]:
     suffix = _suffix(path)
     if suffix in (".pt", ".pth"):
-        raise WeightsError(f"{path}: {TORCH}")
+        raise WeightsError(f"{path}: {TORCH_FILE_ADVICE}")
     if suffix not in formats:
         known = ", ".join(formats)
         raise WeightsError(f"{path}: unknown suffix {path.suffix!r}; name a file in {known}")
@@ -239,9 +239,10 @@ def _name(name: Any) -> str:
         raise WeightsError(
             f"{shown[:100]} cannot name an array; use a string of printable characters"
         )
-    if len(name) > pickles.NAME:
+    if len(name) > pickles.MAX_KEY_CHARACTERS:
         raise WeightsError(
-            f"{name[:40]}... cannot name an array; use {pickles.NAME} characters at most"
+            f"{name[:40]}... cannot name an array; use {pickles.MAX_KEY_CHARACTERS} characters at "
+            "most"
         )
     return name
 
@@ -317,9 +318,9 @@ WRITERS: dict[str, Callable[[dict[str, Array], Mapping[str, str]], bytes]] = {
     ".safetensors": _to_safetensors,
 }
 READERS: dict[str, Callable[[bytes], Any]] = {
-    ".npz": lambda data: npz.read(io.BytesIO(data), LARGEST),
+    ".npz": lambda data: npz.read(io.BytesIO(data), MAX_FILE_BYTES),
     ".safetensors": _from_safetensors,
-    ".pkl": lambda data: pickles.read(data, LARGEST),
+    ".pkl": lambda data: pickles.read(data, MAX_FILE_BYTES),
 }
 METADATA_READERS: dict[str, Callable[[bytes], Any]] = {
     ".npz": _metadata_from_npz,

@@ -42,21 +42,21 @@ class Replays(gradlab.Tape):
 class IncrementalCentral(gradlab.CentralDifference):
     """The central difference over a recording of the loss, also with few parameters."""
 
-    fewest = 0
+    min_entries = 0
 
 
 @dataclass(frozen=True)
 class IncrementalForward(gradlab.ForwardDifference):
     """The forward difference over a recording."""
 
-    fewest = 0
+    min_entries = 0
 
 
 @dataclass(frozen=True)
 class IncrementalCentral4(gradlab.CentralDifference4):
     """The central difference of fourth order over a recording."""
 
-    fewest = 0
+    min_entries = 0
 
 
 @dataclass(frozen=True)

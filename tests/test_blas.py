@@ -14,7 +14,7 @@ def count():
 
 @pytest.fixture(autouse=True)
 def nobody_chose(monkeypatch):
-    for name in blas.CHOSEN:
+    for name in blas.BLAS_VARIABLES:
         monkeypatch.delenv(name, raising=False)
 
 

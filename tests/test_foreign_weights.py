@@ -163,7 +163,7 @@ def test_an_array_counts_as_often_as_it_is_named(tmp_path, monkeypatch):
         data = pickle.dumps(structure)
         for most, fits in ((80_000, True), (79_999, False)):
             # The file itself is much smaller.
-            monkeypatch.setattr(weights, "LARGEST", max(most, len(data)) if fits else most)
+            monkeypatch.setattr(weights, "MAX_FILE_BYTES", max(most, len(data)) if fits else most)
             if len(data) > most:
                 continue
             if fits:
@@ -201,7 +201,7 @@ def test_programs_that_would_not_end_are_refused(tmp_path, monkeypatch):
         shape = b"(" + integer + b"h\xf0" * sizes + b"t"
         with pytest.raises(WeightsError, match="its shape is not a tuple of sizes"):
             load(tmp_path, "w.pkl", array[:2] + array[11:start] + shape + array[start + 3 :])
-    monkeypatch.setattr("gradlab.pickles.machine.OPCODES", 1000)
+    monkeypatch.setattr("gradlab.pickles.machine.MAX_OPCODES", 1000)
     with pytest.raises(WeightsError, match="more than the 1000 opcodes"):
         load(tmp_path, "w.pkl", b"}" * 1001 + b".")
 

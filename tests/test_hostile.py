@@ -311,20 +311,20 @@ def test_the_limits_are_those_in_the_documentation(tmp_path, monkeypatch):
     path = tmp_path / "weights.npz"
     weights.save(path, {"W1": np.ones(100), "W2": np.ones(100)})
     size = path.stat().st_size
-    monkeypatch.setattr(weights, "LARGEST", size)
+    monkeypatch.setattr(weights, "MAX_FILE_BYTES", size)
     weights.load(path)
-    monkeypatch.setattr(weights, "LARGEST", size - 1)
+    monkeypatch.setattr(weights, "MAX_FILE_BYTES", size - 1)
     with pytest.raises(WeightsError, match=f"weights.npz: larger than the {size - 1} bytes"):
         weights.load(path)
     (tmp_path / "w.pkl.gz").write_bytes(gzip.compress(pickle.dumps(bytes(size))))
-    monkeypatch.setattr(weights, "UNPACKED", size)
+    monkeypatch.setattr(weights, "MAX_UNPACKED_BYTES", size)
     with pytest.raises(WeightsError, match=f"unpacks to more than the {size} bytes"):
         weights.load(tmp_path / "w.pkl.gz")
     unpacked = 2 * (128 + 800)
     assert npz.read(path, unpacked).keys() == {"W1", "W2"}
     with pytest.raises(ValueError, match=f"take {unpacked} bytes, more than the {unpacked - 1}"):
         npz.read(path, unpacked - 1)
-    assert weights.LARGEST < idx.LARGEST == 2**30
+    assert weights.MAX_FILE_BYTES < idx.MAX_ARRAY_BYTES == 2**30
 
 
 def test_a_name_that_an_archive_holds_twice_is_refused(tmp_path):
@@ -487,7 +487,7 @@ def test_a_download_that_is_killed_leaves_no_part_under_the_name(tmp_path):
 
 
 def test_a_server_that_never_ends_is_cut_off(tmp_path, monkeypatch):
-    monkeypatch.setattr(mnist, "LARGEST", len(DATA))
+    monkeypatch.setattr(mnist, "MAX_DOWNLOAD_BYTES", len(DATA))
 
     def endlessly(request):
         request.send_response(200)

@@ -120,7 +120,7 @@ def test_code_that_swallows_ctrl_c_is_interrupted_again_later(monkeypatch):
             press()
         press()  # it waits
         assert forget()
-        clock[0] += interrupts.PATIENCE + 1
+        clock[0] += interrupts.MIN_SECONDS_BETWEEN_RAISES + 1
         with pytest.raises(KeyboardInterrupt):
             press()
 

@@ -172,7 +172,7 @@ def test_a_loss_runs_as_it_was_read(tmp_path):
     found = targets.load(f"{path}:loss")
     assert json.dumps(found.params) == "[1.0]"
     said = pytest.raises(OptionError, match=r"ZeroDivisionError: .* \(losses.py, line 2\)")
-    with said, targets.blame("losses.py:loss"):
+    with said, targets.one_line_error("losses.py:loss"):
         found.loss(1)
     path.write_text("params = [1.0\n")
     with pytest.raises(OptionError, match=r"losses.py: SyntaxError: .*line 1"):

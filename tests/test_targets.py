@@ -123,10 +123,10 @@ def test_errors_are_one_line(folder, name, names, says):
 
 
 def test_blame_passes_gradlabs_own_errors_and_repeats_notes():
-    with pytest.raises(LossError), targets.blame("mine"):
+    with pytest.raises(LossError), targets.one_line_error("mine"):
         raise LossError("no loss")
     error = ValueError("a\n b")
     error.add_note("c")
     says = r"^mine: ValueError: a b \(test_targets.py, line \d+; c\)$"
-    with pytest.raises(OptionError, match=says), targets.blame("mine"):
+    with pytest.raises(OptionError, match=says), targets.one_line_error("mine"):
         raise error

@@ -18,11 +18,11 @@ import numpy as np
 
 from gradlab.arrays.dispatch import Library, Traced
 from gradlab.arrays.refusals import forgiving
-from gradlab.arrays.ufuncs import UNSHARED, call_ufunc
+from gradlab.arrays.ufuncs import UNSHARED_TESTS, call_ufunc
 from gradlab.errors import UntraceableError
 
-_HERE = os.path.dirname(os.path.abspath(__file__)) + os.sep
-_OPERATOR = dis.opmap["BINARY_OP"]
+_THIS_FOLDER = os.path.dirname(os.path.abspath(__file__)) + os.sep
+_BINARY_OPCODE = dis.opmap["BINARY_OP"]
 
 
 def is_unshared(inputs: tuple[Any, ...], out: tuple[Any, ...], references: int) -> bool:
@@ -35,18 +35,23 @@ def is_unshared(inputs: tuple[Any, ...], out: tuple[Any, ...], references: int) 
         return False
     array = out[0]
     is_plain = type(array) is np.ndarray and array.base is None and array.flags.writeable
-    return is_plain and array is inputs[0] and references <= _fewest() and _is_by_operator()
+    return (
+        is_plain
+        and array is inputs[0]
+        and references <= _references_to_a_local()
+        and _is_by_operator()
+    )
 
 
-UNSHARED.append(is_unshared)
+UNSHARED_TESTS.append(is_unshared)
 
 
 def _is_by_operator() -> bool:
     """Tell whether the user's code runs an operator, which assigns its result, and not a call."""
     frame = sys._getframe(1)
-    while frame.f_code.co_filename.startswith(_HERE) and frame.f_back is not None:
+    while frame.f_code.co_filename.startswith(_THIS_FOLDER) and frame.f_back is not None:
         frame = frame.f_back
-    return frame.f_code.co_code[frame.f_lasti] == _OPERATOR
+    return frame.f_code.co_code[frame.f_lasti] == _BINARY_OPCODE
 
 
 class _Probe(Traced):
@@ -62,7 +67,7 @@ _Probe.library = Library("probe", lambda function: lambda array, probe: array)
 
 
 @cache
-def _fewest() -> int:
+def _references_to_a_local() -> int:
     """Return the reference count of an array that only a local variable refers to."""
     probe = _Probe()
     z: Any = np.zeros(1)

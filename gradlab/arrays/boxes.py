@@ -95,7 +95,9 @@ def _fallback(function: Any) -> Implementation | None:
         _import_rules_of_scipy()
     wrapper = trace_primitives_map.get(function)
     is_known = (
-        wrapper in primitive_vjps or isinstance(function, np.ufunc) or function in elementwise.DATA
+        wrapper in primitive_vjps
+        or isinstance(function, np.ufunc)
+        or function in elementwise.INTEGER_FUNCTIONS
     )
     return _guarded(function, wrapper) if is_known and wrapper is not None else None
 
@@ -198,7 +200,7 @@ class NumpyBox(TracedArray, ArrayBox):  # type: ignore[misc]
         return bool(self._value)
 
 
-_SUMS = (VSpace.mut_add, sparse_add)
+_IN_PLACE_SUMS = (VSpace.mut_add, sparse_add)
 """autograd's sums of derivatives, which write into an array of autograd's own."""
 
 
@@ -212,7 +214,7 @@ def settled(fun: Any, args: tuple[Any, ...], argnums: tuple[int, ...]) -> tuple[
     for place, arg in enumerate(args):
         kind = type(arg)
         if kind is np.ndarray:
-            if place not in argnums and fun not in _SUMS:
+            if place not in argnums and fun not in _IN_PLACE_SUMS:
                 protect(arg)
         elif issubclass(kind, NumpyBox):
             kept = (*kept[:place], arg._same(), *kept[place + 1 :])

@@ -32,7 +32,7 @@ _MAKERS = """
     linspace arange logspace geomspace
 """.split()
 _CONVERTERS = "asarray asanyarray ascontiguousarray asfortranarray".split()
-_OF_LISTS = """
+_TAKING_LISTS = """
     sum prod mean median std var max min amax amin ptp sort cumsum diff dot reshape ravel transpose
     percentile quantile
 """.split()
@@ -114,10 +114,10 @@ _here = threading.local()
 _lock = ForkLock()
 _users = 0
 
-ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS, *_OF_LISTS)})
+ORIGINAL.update({name: getattr(np, name) for name in (*_MAKERS, *_CONVERTERS, *_TAKING_LISTS)})
 _PATCHES = {name: _making(name) for name in _MAKERS}
 _PATCHES |= {name: _converting(name) for name in _CONVERTERS}
-_PATCHES |= {name: _joining(name) for name in _OF_LISTS}
+_PATCHES |= {name: _joining(name) for name in _TAKING_LISTS}
 
 
 class _Rows:
@@ -140,14 +140,14 @@ def _vectorized(self: Any, *args: Any, **kwargs: Any) -> Any:
     """Call a function of `numpy.vectorize` for each entry, if some entry is traced."""
     if has_traced((args, kwargs)):
         return vectorized(self, function, args, kwargs)
-    return _VECTORIZED(self, *args, **kwargs)
+    return _ORIGINAL_VECTORIZE(self, *args, **kwargs)
 
 
 def _is_scalar(element: Any) -> bool:
     """Return `numpy.isscalar`; a traced number is one."""
     if has_traced(element):
         return not isinstance(element, (list, tuple, dict)) and not np.ndim(element)
-    return _ISSCALAR(element)
+    return _ORIGINAL_ISSCALAR(element)
 
 
 def _from_iterator(iterator: Any, dtype: Any, count: int = -1, **options: Any) -> Any:
@@ -155,20 +155,25 @@ def _from_iterator(iterator: Any, dtype: Any, count: int = -1, **options: Any) -
     items = list(iterator if count < 0 else islice(iterator, count))
     if has_traced(items):
         return _converted(items, dtype)
-    return _FROM_ITERATOR(items, dtype, count, **options)
+    return _ORIGINAL_FROMITER(items, dtype, count, **options)
 
 
-_VECTORIZED = np.vectorize.__call__
-_FROM_ITERATOR = np.fromiter
-_ISSCALAR = np.isscalar
+_ORIGINAL_VECTORIZE = np.vectorize.__call__
+_ORIGINAL_FROMITER = np.fromiter
+_ORIGINAL_ISSCALAR = np.isscalar
 
-_PLACES: list[tuple[Any, str, Any, Any]] = [
+_PATCHED_ATTRIBUTES: list[tuple[Any, str, Any, Any]] = [
     *[(np, name, ORIGINAL[name], patch) for name, patch in _PATCHES.items()],
     (np, "r_", np.r_, _Rows(np.r_, lambda parts: np.hstack(parts))),
     (np, "c_", np.c_, _Rows(np.c_, lambda parts: np.column_stack(parts))),
-    (np.vectorize, "__call__", _VECTORIZED, _while_tracing(_VECTORIZED, _vectorized)),
-    (np, "isscalar", _ISSCALAR, _while_tracing(_ISSCALAR, _is_scalar)),
-    (np, "fromiter", _FROM_ITERATOR, _while_tracing(_FROM_ITERATOR, _from_iterator)),
+    (
+        np.vectorize,
+        "__call__",
+        _ORIGINAL_VECTORIZE,
+        _while_tracing(_ORIGINAL_VECTORIZE, _vectorized),
+    ),
+    (np, "isscalar", _ORIGINAL_ISSCALAR, _while_tracing(_ORIGINAL_ISSCALAR, _is_scalar)),
+    (np, "fromiter", _ORIGINAL_FROMITER, _while_tracing(_ORIGINAL_FROMITER, _from_iterator)),
 ]
 """Owner, name, the original object, and its replacement while a loss is traced."""
 
@@ -207,7 +212,7 @@ def tracing() -> Iterator[None]:
     with _lock.held:
         _users += 1
         if _users == 1:
-            for owner, name, _, patch in _PLACES:
+            for owner, name, _, patch in _PATCHED_ATTRIBUTES:
                 setattr(owner, name, patch)
     _here.depth = getattr(_here, "depth", 0) + 1
     before, _here.protected = getattr(_here, "protected", None), []
@@ -220,5 +225,5 @@ def tracing() -> Iterator[None]:
         with _lock.held:
             _users -= 1
             if not _users:
-                for owner, name, original, _ in _PLACES:
+                for owner, name, original, _ in _PATCHED_ATTRIBUTES:
                     setattr(owner, name, original)

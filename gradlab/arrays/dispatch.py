@@ -38,7 +38,7 @@ SOURCES: list[Callable[[Any], Implementation | None]] = []
 WRITERS: dict[Any, Implementation] = {}
 """NumPy's functions that write into their first argument; see `gradlab.arrays.writing`."""
 
-NUMERICAL = 'backend="central"'
+NUMERICAL_BACKEND = 'backend="central"'
 
 
 def composite(*functions: Any) -> Callable[[F], F]:
@@ -134,7 +134,7 @@ def refuse_function(library: str, function: Any) -> NoReturn:
     """Raise the error for a function that has no derivative here."""
     refuse(
         f"{library} has no derivative of {name_of(function)}, which the loss calls "
-        f"({place_of()}): write it with other functions, or use {NUMERICAL}"
+        f"({place_of()}): write it with other functions, or use {NUMERICAL_BACKEND}"
     )
 
 
@@ -144,7 +144,7 @@ def refuse_plain(
     """Raise the error for a traced value that is to become a plain one."""
     refuse(
         f"the loss {what} ({place or place_of()}), where its derivative would be lost: "
-        f"{instead}, or use {NUMERICAL}",
+        f"{instead}, or use {NUMERICAL_BACKEND}",
         kind,
     )
 

@@ -62,12 +62,12 @@ def _target(node: ast.AST) -> ast.Subscript | None:
     else:
         return None
     is_simple = isinstance(target, ast.Subscript) and all(
-        isinstance(part, _SIMPLE) for part in ast.walk(target.value)
+        isinstance(part, _REPEATABLE_NODES) for part in ast.walk(target.value)
     )
     return target if is_simple else None  # type: ignore[return-value]
 
 
-_SIMPLE = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.expr_context)
+_REPEATABLE_NODES = (ast.Name, ast.Attribute, ast.Subscript, ast.Constant, ast.expr_context)
 """Parts of an expression that may be evaluated twice."""
 
 
@@ -94,7 +94,7 @@ def _is_call(node: ast.AST) -> bool:
 REPLACEMENTS: dict[str, Callable[..., Any]] = {"slice": slice}
 """The functions that replace expressions; `gradlab.arrays.replacements` adds its own."""
 
-_MARK = "<gradlab: {}>"
+_PLACEHOLDER = "<gradlab: {}>"
 """A constant that stands for a function, because a syntax tree cannot hold functions."""
 
 
@@ -156,7 +156,7 @@ class _Calls(ast.NodeTransformer):
     def _call(
         self, function: str, node: ast.AST, args: list[ast.expr], keywords: list[ast.keyword]
     ) -> Any:
-        call = ast.Call(ast.Constant(_MARK.format(function)), args, keywords)
+        call = ast.Call(ast.Constant(_PLACEHOLDER.format(function)), args, keywords)
         return ast.fix_missing_locations(ast.copy_location(call, node))
 
     def _value(self, index: ast.expr) -> ast.expr:
@@ -166,7 +166,9 @@ class _Calls(ast.NodeTransformer):
         if not isinstance(index, ast.Slice):
             return index
         ends = [end or ast.Constant(None) for end in (index.lower, index.upper, index.step)]
-        return ast.copy_location(ast.Call(ast.Constant(_MARK.format("slice")), ends, []), index)
+        return ast.copy_location(
+            ast.Call(ast.Constant(_PLACEHOLDER.format("slice")), ends, []), index
+        )
 
 
 _IN_PLACE = {
@@ -196,7 +198,7 @@ def _loaded(container: ast.expr) -> ast.expr:
 
 def _with_functions(code: CodeType) -> CodeType:
     """Replace the constants by the functions that they stand for."""
-    functions = {_MARK.format(name): function for name, function in REPLACEMENTS.items()}
+    functions = {_PLACEHOLDER.format(name): function for name, function in REPLACEMENTS.items()}
     consts = [
         _with_functions(c)
         if isinstance(c, CodeType)

@@ -28,7 +28,7 @@ from gradlab.errors import LossError, StatefulLossWarning
 
 _detached = Collector[str]()
 
-DEEP = 6
+MAX_SEARCH_DEPTH = 6
 """Largest depth of attributes and items below the loss that is searched."""
 
 
@@ -139,7 +139,7 @@ def _kept(loss: Any, args: Sequence[Any]) -> Iterator[tuple[str, Any, Callable[[
     queue: list[tuple[str, Any, int]] = [("", loss, 0), *[("an argument", a, 0) for a in args]]
     while queue:
         name, owner, depth = queue.pop(0)
-        if id(owner) in seen or depth > DEEP or len(seen) > 100_000:
+        if id(owner) in seen or depth > MAX_SEARCH_DEPTH or len(seen) > 100_000:
             continue
         seen.add(id(owner))
         for path, value, put in _places(name, owner):
@@ -177,9 +177,9 @@ def _holds_traced(value: Any) -> bool:
 def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
     """Yield each place below an object: its name, its value, and a function that replaces it."""
     if isinstance(owner, partial):
-        yield from ((name, part, _nowhere) for part in (owner.func, *owner.args))
+        yield from ((name, part, _refuse_to_replace) for part in (owner.func, *owner.args))
     elif isinstance(owner, types.MethodType):
-        yield from ((name, part, _nowhere) for part in (owner.__self__, owner.__func__))
+        yield from ((name, part, _refuse_to_replace) for part in (owner.__self__, owner.__func__))
     elif isinstance(owner, types.FunctionType):
         code = owner.__code__
         for variable, cell in zip(code.co_freevars, owner.__closure__ or (), strict=True):
@@ -190,7 +190,7 @@ def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], N
             if variable in space:
                 yield variable, space[variable], partial(space.__setitem__, variable)
         for default in owner.__defaults__ or ():
-            yield f"a default of {owner.__name__}", default, _nowhere
+            yield f"a default of {owner.__name__}", default, _refuse_to_replace
     elif isinstance(owner, (dict, list)):
         keys = list(owner) if isinstance(owner, dict) else range(len(owner))
         for key in keys:
@@ -203,10 +203,10 @@ def _places(name: str, owner: Any) -> Iterator[tuple[str, Any, Callable[[Any], N
             put = partial(object.__setattr__, owner, attribute)  # of a frozen dataclass, too
             yield f"{prefix}.{attribute}", value, put
         if not isinstance(owner, type):
-            yield f"{prefix}", type(owner), _nowhere
+            yield f"{prefix}", type(owner), _refuse_to_replace
 
 
-def _nowhere(value: Any) -> None:
+def _refuse_to_replace(value: Any) -> None:
     raise LossError(
         "the loss keeps a traced value where it cannot be replaced: keep gradlab.detach(value)"
     )

@@ -84,7 +84,7 @@ _UNARY = {"neg": np.negative, "abs": np.absolute, "invert": np.invert}
 
 
 _OBJECT = np.dtype(object)
-_NUMBERS = {int, float, bool, complex, np.float64, np.float32}
+_NUMBER_TYPES = {int, float, bool, complex, np.float64, np.float32}
 
 
 def _binary(ufunc: Any, reflected: bool) -> Callable[[Any, Any], Any]:
@@ -93,7 +93,7 @@ def _binary(ufunc: Any, reflected: bool) -> Callable[[Any, Any], Any]:
         if kind is np.ndarray:
             if other.dtype is _OBJECT:
                 other = operand(other)
-        elif kind is not type(self) and kind not in _NUMBERS:
+        elif kind is not type(self) and kind not in _NUMBER_TYPES:
             other = operand(other)
         implementation = self.library.found.get(ufunc) or self.library.find(ufunc)
         return implementation(other, self) if reflected else implementation(self, other)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from types import CodeType, FrameType, TracebackType
 from typing import TypeAlias
 
-_HERE = os.path.dirname(os.path.abspath(__file__))
+_THIS_FOLDER = os.path.dirname(os.path.abspath(__file__))
 _LIBRARIES = ("numpy", "autograd", "array_api_compat", "jax", "jaxlib", "torch", "scipy")
 
 
@@ -24,16 +24,16 @@ def _folder_of(library: str) -> str | None:
 
 
 _NOT_THE_USERS = (
-    _HERE + os.sep,
-    os.path.join(os.path.dirname(_HERE), "gradients") + os.sep,
-    os.path.join(os.path.dirname(_HERE), "program") + os.sep,
+    _THIS_FOLDER + os.sep,
+    os.path.join(os.path.dirname(_THIS_FOLDER), "gradients") + os.sep,
+    os.path.join(os.path.dirname(_THIS_FOLDER), "program") + os.sep,
     "<frozen",
     "<__array_function__",
     *filter(None, map(_folder_of, _LIBRARIES)),
 )
 
 
-_STANDARD = os.path.dirname(os.__file__) + os.sep
+_STANDARD_LIBRARY = os.path.dirname(os.__file__) + os.sep
 """Folder of Python's own library; installed packages may lie below it."""
 
 Place: TypeAlias = tuple[str, int]
@@ -43,17 +43,17 @@ Place: TypeAlias = tuple[str, int]
 @cache
 def is_users(file: str) -> bool:
     """Tell whether a file is the user's code."""
-    is_pythons = file.startswith(_STANDARD) and "site-packages" not in file
+    is_pythons = file.startswith(_STANDARD_LIBRARY) and "site-packages" not in file
     return not is_pythons and not file.startswith(_NOT_THE_USERS)
 
 
-_OF_ARRAYS = tuple(filter(None, map(_folder_of, ("numpy", "scipy"))))
+_ARRAY_PACKAGE_FOLDERS = tuple(filter(None, map(_folder_of, ("numpy", "scipy"))))
 
 
 @cache
 def is_librarys(file: str) -> bool:
     """Tell whether a file is NumPy's or SciPy's."""
-    return file.startswith(_OF_ARRAYS)
+    return file.startswith(_ARRAY_PACKAGE_FOLDERS)
 
 
 def all_code(code: CodeType) -> Iterator[CodeType]:
@@ -93,7 +93,7 @@ def describe_place(place: Place | None) -> str:
     return f"{file}, line {line}" + (f": {text}" if text else "")
 
 
-_OUTERMOST = ("run_traced", "pull_back")
+_ENTRY_FUNCTIONS = ("run_traced", "pull_back")
 """Functions of gradlab that call the loss, or the derivative of a line of it."""
 
 
@@ -101,7 +101,7 @@ def _in_frames(frame: FrameType | None) -> Iterator[Place]:
     """Yield the lines from a frame outwards, as far as the loss."""
     while frame is not None:
         file = frame.f_code.co_filename
-        if frame.f_code.co_name in _OUTERMOST and not is_users(file):
+        if frame.f_code.co_name in _ENTRY_FUNCTIONS and not is_users(file):
             return
         yield frame.f_code.co_filename, frame.f_lineno
         frame = frame.f_back

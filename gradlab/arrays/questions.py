@@ -42,12 +42,12 @@ class Question:
         return f"{describe_place(self.place)}; {self.instead}"
 
 
-KIND = "write isinstance(x, np.ndarray) or np.ndim(x)"
-TEXT = "compute with the numbers instead of their text"
-HASH = "use no value as a key of a dict or set"
-CAUGHT = "write a condition instead of catching an exception"
+TYPE_ADVICE = "write isinstance(x, np.ndarray) or np.ndim(x)"
+TEXT_ADVICE = "compute with the numbers instead of their text"
+HASH_ADVICE = "use no value as a key of a dict or set"
+EXCEPTION_ADVICE = "write a condition instead of catching an exception"
 
-MOST = 3
+MAX_NOTED_QUESTIONS = 3
 """Questions that are noted in one evaluation; an error names no more lines."""
 
 _noted = Collector[Question]()
@@ -61,17 +61,17 @@ def questions() -> AbstractContextManager[list[Question]]:
 def note(instead: str, frame: FrameType) -> None:
     """Record a question, if the frame that asks it is the user's and does more than show a text."""
     noted, code = _noted.found, frame.f_code
-    if noted is None or len(noted) >= MOST or not may_ask(code.co_filename):
+    if noted is None or len(noted) >= MAX_NOTED_QUESTIONS or not may_ask(code.co_filename):
         return
-    if instead is not TEXT or not _only_shows(frame):
+    if instead is not TEXT_ADVICE or not _only_prints(frame):
         noted.append(Question((code.co_filename, frame.f_lineno), instead))
 
 
-_SHOWING = frozenset("print debug info warning error critical exception log write".split())
+_PRINTING_CALLS = frozenset("print debug info warning error critical exception log write".split())
 """Functions and methods whose call, as a statement, shows a text and computes nothing."""
 
 
-def _only_shows(frame: FrameType) -> bool:
+def _only_prints(frame: FrameType) -> bool:
     """Tell whether a frame stands in a statement that prints or logs."""
     line, end, column, end_column = next(
         islice(frame.f_code.co_positions(), frame.f_lasti // 2, None)
@@ -79,12 +79,12 @@ def _only_shows(frame: FrameType) -> bool:
     source = "".join(linecache.getlines(frame.f_code.co_filename, frame.f_globals))
     return any(
         start <= (line or 0, column or 0) and (end or 0, end_column or 0) <= stop
-        for start, stop in _shows(source)
+        for start, stop in _printing_statements(source)
     )
 
 
 @functools.lru_cache(maxsize=16)
-def _shows(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
+def _printing_statements(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
     """Return start and end of the statements that print or log."""
     try:
         nodes = list(ast.walk(ast.parse(source)))
@@ -96,7 +96,7 @@ def _shows(source: str) -> list[tuple[tuple[int, int], tuple[int, int]]]:
             called = node.value.func
             name = getattr(called, "id", getattr(called, "attr", ""))
             to_file = any(keyword.arg == "file" for keyword in node.value.keywords)
-            if name in _SHOWING and not to_file:  # a file in memory may be read again
+            if name in _PRINTING_CALLS and not to_file:  # a file in memory may be read again
                 found.append(((node.lineno, node.col_offset), _end(node)))
     return found
 
@@ -107,16 +107,16 @@ def _end(node: ast.stmt) -> tuple[int, int]:
 
 # Questions in code
 
-_OWN = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
+_PACKAGE_FOLDER = os.path.dirname(os.path.dirname(os.path.abspath(__file__))) + os.sep
 
 
 @functools.cache
 def may_ask(file: str) -> bool:
     """Tell whether the questions in a file matter: those of the user's code, and not gradlab's."""
-    return is_users(file) and not file.startswith(_OWN)
+    return is_users(file) and not file.startswith(_PACKAGE_FOLDER)
 
 
-_NAMES = frozenset(
+_TYPE_TESTING_NAMES = frozenset(
     """
     type hasattr vars dir getsizeof getrefcount
     Hashable Iterable Iterator Sequence Sized Container Collection Buffer
@@ -128,12 +128,12 @@ _NAMES = frozenset(
 
 _HANDLER, _WITH = (dis.opmap[name] for name in ("PUSH_EXC_INFO", "WITH_EXCEPT_START"))
 
-LIMIT = 2000
+MAX_SEARCHED_OBJECTS = 2000
 """Largest number of objects that are searched, which takes about a millisecond."""
 
 
 def asked_in_code(loss: Any, args: Iterable[Any] = ()) -> list[Question]:
-    """Return questions in the code that a loss may run, at most `MOST`.
+    """Return questions in the code that a loss may run, at most `MAX_NOTED_QUESTIONS`.
 
     The functions, classes, modules and objects that its code names are followed, and so are the
     contents of containers and the attributes of objects.
@@ -147,19 +147,19 @@ def asked_in_code(loss: Any, args: Iterable[Any] = ()) -> list[Question]:
     """
     found: dict[Question, None] = {}
     queue, seen = deque([loss, *args]), set[int]()
-    while queue and len(seen) < LIMIT and len(found) < MOST:
+    while queue and len(seen) < MAX_SEARCHED_OBJECTS and len(found) < MAX_NOTED_QUESTIONS:
         value = queue.popleft()
-        if type(value) in _PLAIN or id(value) in seen or is_traced(value):
+        if type(value) in _UNSEARCHED_TYPES or id(value) in seen or is_traced(value):
             continue
         seen.add(id(value))
         if isinstance(value, types.FunctionType) and may_ask(value.__code__.co_filename):
             found.update(dict.fromkeys(_in_code(value.__code__)))
         queue.extend(_reached_from(value))
-    return list(found)[:MOST]
+    return list(found)[:MAX_NOTED_QUESTIONS]
 
 
-_PLAIN = {np.ndarray, str, bytes, int, float, complex, bool, type(None), CodeType}
-_ITEMS = 100
+_UNSEARCHED_TYPES = {np.ndarray, str, bytes, int, float, complex, bool, type(None), CodeType}
+_MAX_SEARCHED_ITEMS = 100
 """Largest number of items of a container that are searched."""
 
 
@@ -181,9 +181,9 @@ def _reached_from(value: Any) -> Iterator[Any]:
     elif isinstance(value, (staticmethod, classmethod)):
         yield value.__func__
     elif isinstance(value, dict):
-        yield from islice(value.values(), _ITEMS)
+        yield from islice(value.values(), _MAX_SEARCHED_ITEMS)
     elif isinstance(value, (list, tuple, set, frozenset, deque)):
-        yield from islice(value, _ITEMS)
+        yield from islice(value, _MAX_SEARCHED_ITEMS)
     elif isinstance(value, type):
         for base in value.__mro__:
             yield from list(vars(base).values()) if _is_of_user(base.__module__) else ()
@@ -227,7 +227,7 @@ def _in_code(code: CodeType) -> list[Question]:
     found = []
     for part in all_code(code):
         texts = [constant for constant in part.co_consts if type(constant) is str]
-        named = _NAMES.intersection([*part.co_names, *texts])
+        named = _TYPE_TESTING_NAMES.intersection([*part.co_names, *texts])
         steps = part.co_code[::2]
         catches = steps.count(_HANDLER) > steps.count(_WITH)
         if not named and not catches:
@@ -236,7 +236,7 @@ def _in_code(code: CodeType) -> list[Question]:
         for step in dis.get_instructions(part):
             line = (step.positions and step.positions.lineno) or line
             if type(step.argval) is str and step.argval in named:
-                found.append(Question((part.co_filename, line), KIND))
+                found.append(Question((part.co_filename, line), TYPE_ADVICE))
             elif step.opcode == _HANDLER and catches:
-                found.append(Question((part.co_filename, line), CAUGHT))
+                found.append(Question((part.co_filename, line), EXCEPTION_ADVICE))
     return found

@@ -94,7 +94,7 @@ def function(called: Any, *args: Any, **kwargs: Any) -> Any:
         return of_scipy(*map(held, args), **{key: held(value) for key, value in kwargs.items()})
     instead = _of_math(called)
     package = (getattr(called, "__module__", None) or "numpy").partition(".")[0]
-    if instead is called and package not in _OF_ARRAYS:
+    if instead is called and package not in _ARRAY_PACKAGES:
         return called(*args, **kwargs)
     named = {key: as_traced(value) for key, value in kwargs.items()}
     return instead(*map(as_traced, args), **named)
@@ -102,12 +102,12 @@ def function(called: Any, *args: Any, **kwargs: Any) -> Any:
 
 def _of_math(called: Any) -> Any:
     """Return NumPy's or SciPy's function of arrays for one of single numbers."""
-    if (name := _OF_SPECIAL.get(called)) is not None and find_spec("scipy") is not None:
+    if (name := _SPECIAL_OF_MATH.get(called)) is not None and find_spec("scipy") is not None:
         return getattr(import_module("scipy.special"), name)
-    return _OF_MATH.get(called, called)
+    return _NUMPY_OF_MATH.get(called, called)
 
 
-_OF_MATH: dict[Any, Callable[..., Any]] = {
+_NUMPY_OF_MATH: dict[Any, Callable[..., Any]] = {
     **{
         getattr(math, name): getattr(np, name)
         for name in """
@@ -125,7 +125,7 @@ _OF_MATH: dict[Any, Callable[..., Any]] = {
     math.prod: lambda items, start=1: np.prod(as_traced(list(items))) * start,
     math.dist: lambda a, b: np.linalg.norm(as_traced(a) - as_traced(b)),
 }
-_OF_SPECIAL = {
+_SPECIAL_OF_MATH = {
     math.erf: "erf",
     math.erfc: "erfc",
     math.gamma: "gamma",
@@ -134,7 +134,7 @@ _OF_SPECIAL = {
 """Functions of Python's `math`, and their counterparts in NumPy or scipy.special."""
 
 
-_OF_ARRAYS = ("numpy", "scipy")
+_ARRAY_PACKAGES = ("numpy", "scipy")
 """Packages whose functions take an array where they take a list of numbers."""
 
 
@@ -188,7 +188,7 @@ def augmented(array: Any, index: Any, current: Any, name: str, value: Any) -> An
 def _buffer_of(array: Any, references: int) -> Buffer:
     """Return a buffer that takes the place of a plain array, if nothing else refers to that."""
     is_own = array.base is None and array.flags.writeable
-    if not is_own or references > _fewest():
+    if not is_own or references > _references_to_a_local():
         refuse_write(
             "writes a traced value into a plain array that other names may refer to",
             "write into a copy (z = z.copy())",
@@ -203,7 +203,7 @@ def _buffer_of(array: Any, references: int) -> Buffer:
 
 
 @cache
-def _fewest() -> int:
+def _references_to_a_local() -> int:
     """Return the reference count, in `written`, of an array that one local variable refers to."""
 
     def references(value: Any, array: Any, index: Any) -> int:

@@ -32,7 +32,7 @@ from functools import reduce
 from types import CodeType, FrameType, FunctionType, TracebackType
 from typing import Any, TypeVar
 
-from gradlab.arrays.dispatch import NUMERICAL
+from gradlab.arrays.dispatch import NUMERICAL_BACKEND
 from gradlab.arrays.expressions import Span, compiled, copies_in, expressions_in
 from gradlab.arrays.places import is_librarys, is_users, place_of, steps_of
 from gradlab.arrays.refusals import refuse
@@ -41,8 +41,8 @@ from gradlab.forking import ForkLock
 
 T = TypeVar("T")
 
-_FLAGS = [getattr(features, name).compiler_flag for name in features.all_feature_names]
-_FEATURES = reduce(int.__or__, _FLAGS) & ~inspect.CO_NESTED
+_ALL_FUTURE_FLAGS = [getattr(features, name).compiler_flag for name in features.all_feature_names]
+_FUTURE_FLAGS = reduce(int.__or__, _ALL_FUTURE_FLAGS) & ~inspect.CO_NESTED
 """The compiler flags of ``from __future__ import``. CO_NESTED is left out: nested scopes are always
 on, and the flag marks a code object inside another."""
 
@@ -57,7 +57,7 @@ class RewriteError(UntraceableError):
         super().__init__(
             f"a traced value is given to a plain array, or to a function that takes only numbers "
             f"({place_of(frame)}): write np.take(array, index, axis=0), np.dot(array, x) or "
-            f"np.sin(x), or use {NUMERICAL}"
+            f"np.sin(x), or use {NUMERICAL_BACKEND}"
         )
         self.code, self.span, self.source = frame.f_code, span, source
         self.spans = frozenset({span, *others})
@@ -177,7 +177,7 @@ _spans: dict[tuple[str, str, int], frozenset[Span]] = {}
 def _rewrite(error: RewriteError) -> bool:
     """Replace an expression in all functions that contain it; tell whether any changed."""
     file = error.code.co_filename
-    key = file, error.source, error.code.co_flags & _FEATURES
+    key = file, error.source, error.code.co_flags & _FUTURE_FLAGS
     with _lock.held:
         before = _spans.get(key, frozenset())
         after = _spans[key] = before | error.spans

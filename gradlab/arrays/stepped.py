@@ -33,13 +33,13 @@ from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.arrays.ufuncs import call_ufunc
 from gradlab.errors import LossError
 
-INSTEAD = "use autograd, or richardson, which takes any loss"
+COMPLEX_STEP_ADVICE = "use autograd, or richardson, which takes any loss"
 
-LARGEST = 2.0**-166
+MAX_STEP_RATIO = 2.0**-166
 """Imaginary part, relative to the real one or 1, above which a number is not a step: √h."""
 
 
-LARGEST_SINGLE = 2.0**-30
+MAX_STEP_RATIO_SINGLE = 2.0**-30
 """The same where the loss computes in complex64, and takes a larger step."""
 
 
@@ -190,7 +190,7 @@ def is_step(value: Any) -> bool:
     x = plain(value)
     notes = getattr(value, "notes", None)
     single = x.dtype == np.complex64 or (notes is not None and notes.single)
-    largest = LARGEST_SINGLE if single else LARGEST
+    largest = MAX_STEP_RATIO_SINGLE if single else MAX_STEP_RATIO
     return not np.any(np.abs(x.imag) > largest * np.maximum(1.0, np.abs(x.real)))
 
 
@@ -202,7 +202,7 @@ def _require_real(function: Any, args: Any) -> None:
         elif isinstance(arg, Stepped) and not is_step(arg):
             raise LossError(
                 f"complex-step: the loss calls {name_of(function)} of complex numbers "
-                f"({place_of()}), which is not analytic: {INSTEAD}"
+                f"({place_of()}), which is not analytic: {COMPLEX_STEP_ADVICE}"
             )
 
 

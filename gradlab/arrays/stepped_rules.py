@@ -40,7 +40,7 @@ def _step(x: Any) -> Any:
 
 # Decided by the numbers, without a derivative
 
-_BY_VALUE = """
+_REAL_PART_FUNCTIONS = """
     greater greater_equal less less_equal equal not_equal logical_and logical_or logical_xor
     logical_not isnan isinf isfinite isposinf isneginf signbit isclose allclose array_equal
     array_equiv isin any all nonzero flatnonzero argwhere count_nonzero argmax argmin nanargmax
@@ -56,7 +56,7 @@ def _by_value(function: Any) -> Any:
     return implementation
 
 
-for _name in _BY_VALUE.split():
+for _name in _REAL_PART_FUNCTIONS.split():
     _rule(getattr(np, _name))(_by_value(getattr(np, _name)))
 
 

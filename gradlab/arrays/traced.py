@@ -25,7 +25,7 @@ from gradlab.arrays.dispatch import call, held, refuse_plain
 from gradlab.arrays.indexing import is_basic
 from gradlab.arrays.operators import Operators
 from gradlab.arrays.places import place_of
-from gradlab.arrays.questions import HASH, KIND, TEXT, note
+from gradlab.arrays.questions import HASH_ADVICE, TEXT_ADVICE, TYPE_ADVICE, note
 from gradlab.arrays.refusals import refuse
 from gradlab.arrays.rewriting import raise_if_rewritable
 from gradlab.arrays.ufuncs import call_ufunc
@@ -42,7 +42,7 @@ from gradlab.arrays.views import (
 from gradlab.errors import LossError
 
 _OBJECT = np.dtype(object)
-_PLAIN = np.zeros(1)
+_PLAIN_ARRAY = np.zeros(1)
 
 # While a loss is traced, others stand under these names (`gradlab.arrays.creation`).
 _RAVEL, _RESHAPE, _TRANSPOSE, _PUT = np.ravel, np.reshape, np.transpose, np.put
@@ -72,7 +72,7 @@ class TracedArray(Operators, Viewed):
         # for numbers. NumPy and gradlab use type(x).
         if self.shape or self.dtype.kind != "f":
             return np.ndarray
-        note(KIND, sys._getframe(1))  # in NumPy, it may also be an array without dimensions
+        note(TYPE_ADVICE, sys._getframe(1))  # in NumPy, it may also be an array without dimensions
         return self.dtype.type
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
@@ -128,18 +128,18 @@ class TracedArray(Operators, Viewed):
         refuse_plain("reads the bytes of a traced array", "compute with the array itself")
 
     def __repr__(self) -> str:
-        note(TEXT, sys._getframe(1))
+        note(TEXT_ADVICE, sys._getframe(1))
         return f"<traced array {self.shape} {self.dtype}>"
 
     __str__ = __repr__
 
     def __format__(self, spec: str) -> str:
         # For display only: a number parsed from the text would have lost its derivative.
-        note(TEXT, sys._getframe(1))
+        note(TEXT_ADVICE, sys._getframe(1))
         return f"{format(self._number(), spec)}~" if spec else str(self)
 
     def __hash__(self) -> int:
-        note(HASH, sys._getframe(1))
+        note(HASH_ADVICE, sys._getframe(1))
         return id(self)
 
     def __deepcopy__(self, memo: Any) -> Any:
@@ -152,7 +152,7 @@ class TracedArray(Operators, Viewed):
         refuse_plain("pickles a traced array", "keep gradlab.detach(value)")
 
     def __getattr__(self, name: str) -> Any:
-        if not name.startswith("_") and hasattr(_PLAIN, name):
+        if not name.startswith("_") and hasattr(_PLAIN_ARRAY, name):
             instead = {"strides": "use np.lib.stride_tricks.sliding_window_view"}
             refuse_plain(
                 f"uses {name} of a traced array",

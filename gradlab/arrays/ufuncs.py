@@ -30,7 +30,7 @@ from gradlab.arrays.dispatch import (
 )
 from gradlab.arrays.vectorized import call_of_objects, is_of_objects
 
-UNSHARED: list[Callable[[Any, Any, int], bool]] = []
+UNSHARED_TESTS: list[Callable[[Any, Any, int], bool]] = []
 """Test for plain arrays without other references; `gradlab.arrays.augmented` registers itself."""
 
 
@@ -51,7 +51,9 @@ def call_ufunc(
         # The ufunc must not be evaluated outside of the mask; 1 is in the domain of every ufunc.
         inputs = tuple(np.where(where, x, 1) for x in inputs)
     # Test this before the operands are kept for the derivative.
-    is_unshared = out is not None and any(f(inputs, out, sys.getrefcount(out[0])) for f in UNSHARED)
+    is_unshared = out is not None and any(
+        f(inputs, out, sys.getrefcount(out[0])) for f in UNSHARED_TESTS
+    )
     result = library.find(ufunc)(*inputs)
     if where is not True:
         before = out[0] if out is not None else np.full(np.shape(result), np.nan)
@@ -70,10 +72,10 @@ def call_ufunc(
 
 # Methods
 
-_REDUCE = {ufunc: function for function, ufunc in REDUCTIONS.items()}
+_REDUCTION_OF_UFUNC = {ufunc: function for function, ufunc in REDUCTIONS.items()}
 
 _ASSOCIATIVE = {
-    *_REDUCE,
+    *_REDUCTION_OF_UFUNC,
     np.logaddexp,
     np.logaddexp2,
     np.hypot,
@@ -109,9 +111,9 @@ def _reduce(
     where: Any = True,
 ) -> Any:
     """Combine the entries along axes."""
-    if ufunc in _REDUCE:
+    if ufunc in _REDUCTION_OF_UFUNC:
         start = {} if initial is None else {"initial": initial}
-        return _REDUCE[ufunc](x, axis=axis, keepdims=keepdims, where=where, **start)
+        return _REDUCTION_OF_UFUNC[ufunc](x, axis=axis, keepdims=keepdims, where=where, **start)
     if where is not True:
         if ufunc.identity is None:
             refuse_plain(

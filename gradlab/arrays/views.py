@@ -20,12 +20,16 @@ from gradlab.arrays.places import describe_place, innermost, place_of
 from gradlab.arrays.refusals import refuse
 from gradlab.errors import LossError
 
-_NAMES = """
+_VIEW_NAMES = """
     reshape ravel transpose permute_dims matrix_transpose swapaxes moveaxis rollaxis expand_dims
     squeeze diagonal real imag flip fliplr flipud rot90 broadcast_to broadcast_arrays atleast_1d
     atleast_2d atleast_3d split array_split hsplit vsplit dsplit
 """.split()
-VIEWS = {np.linalg.matrix_transpose, np.linalg.diagonal, *[getattr(np, name) for name in _NAMES]}
+VIEWS = {
+    np.linalg.matrix_transpose,
+    np.linalg.diagonal,
+    *[getattr(np, name) for name in _VIEW_NAMES],
+}
 """Functions whose result shares memory with their argument in NumPy if possible."""
 
 
@@ -143,11 +147,11 @@ def _expired(kind: Any) -> type:
     special = [
         name for name in dir(kind) if name.startswith("__") and callable(getattr(kind, name))
     ]
-    refused = dict.fromkeys({*special} - _KEPT, _refuse_use)
+    refused = dict.fromkeys({*special} - _KEPT_NAMES, _refuse_use)
     return type(f"Expired{kind.__name__}", (_Expired, kind), refused)
 
 
-_KEPT = {"__class__", "__getattribute__", "__new__", "__init_subclass__", "__subclasshook__"}
+_KEPT_NAMES = {"__class__", "__getattribute__", "__new__", "__init_subclass__", "__subclasshook__"}
 """Special names that `_Expired` defines, or that no use of an object calls."""
 
 

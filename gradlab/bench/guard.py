@@ -22,7 +22,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-ATTEMPTS = 500
+MAX_REMOVAL_ATTEMPTS = 500
 """Attempts to remove the folder, 10 ms apart: a dying process may still write to it."""
 
 
@@ -49,7 +49,7 @@ def main(scratch: str, log: str, *command: str) -> None:
         _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
         process.wait()
     finally:
-        for _ in range(ATTEMPTS):
+        for _ in range(MAX_REMOVAL_ATTEMPTS):
             shutil.rmtree(scratch, ignore_errors=True)
             if not os.path.exists(scratch):
                 break

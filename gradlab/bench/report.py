@@ -15,12 +15,12 @@ from typing import Any
 
 from gradlab.bench.scripts import ScriptResult
 
-STYLE = Path(__file__).with_name("report.css")
+STYLESHEET = Path(__file__).with_name("report.css")
 
-LARGER = 1.2
+FIGURE_SCALE = 1.2
 """Factor by which figures are enlarged: they are drawn for phones."""
 
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+CONTENT_SECURITY_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 
 
 def render(outcomes: Sequence[ScriptResult], summary: Mapping[str, Any]) -> str:
@@ -47,13 +47,13 @@ def document(title: str, body: str) -> str:
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="{POLICY}">
+<meta http-equiv="Content-Security-Policy" content="{CONTENT_SECURITY_POLICY}">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <link rel="icon" href="data:,">
 <title>{escape(title)}</title>
 <style>
-{STYLE.read_text(encoding="utf-8")}</style>
+{STYLESHEET.read_text(encoding="utf-8")}</style>
 </head>
 <body>
 {body}
@@ -126,7 +126,7 @@ def figure(svg: str | None, alternative: str) -> str:
     if svg is None:
         return ""
     width = re.search(r'<svg[^>]*?\swidth="([\d.]+)pt"', svg)
-    style = f' style="--width: {float(width[1]) * 96 / 72 * LARGER:.0f}px"' if width else ""
+    style = f' style="--width: {float(width[1]) * 96 / 72 * FIGURE_SCALE:.0f}px"' if width else ""
     data = b64encode(svg.encode("utf-8")).decode("ascii")
     return (
         f'<figure><img{style} alt="{escape(alternative)}" '

@@ -11,11 +11,11 @@ from typing import Any, Literal, TypeAlias
 from gradlab.errors import GradlabError, OptionError, unknown
 
 PACKAGE = Path(__file__).resolve().parent.parent
-FOLDERS = (PACKAGE.parent / "benchmarks", PACKAGE / "benchmarks")
-PROTOCOL = ("benchmark", "environment", "table", "results", "headline")
+BENCHMARK_FOLDERS = (PACKAGE.parent / "benchmarks", PACKAGE / "benchmarks")
+REQUIRED_KEYS = ("benchmark", "environment", "table", "results", "headline")
 """Required keys of each benchmark's JSON file, from which `gradlab bench` makes its report."""
 
-TABLE = ("title", "columns", "right", "rows", "notes")
+REQUIRED_TABLE_KEYS = ("title", "columns", "right", "rows", "notes")
 """Required keys of its table; see ``common.files.record``."""
 
 NOT_INSTALLED = 3
@@ -23,7 +23,7 @@ NOT_INSTALLED = 3
 
 State: TypeAlias = Literal["done", "failed", "interrupted", "not run"]
 
-SHARED = "common"
+SHARED_PACKAGE = "common"
 """The package that all scripts import."""
 
 
@@ -71,7 +71,7 @@ def find(names: Sequence[str] = ()) -> list[Script]:
     >>> [script.name for script in find(["training", "accuracy"])]
     ['accuracy', 'training']
     """
-    folder = next((path for path in FOLDERS if (path / SHARED).is_dir()), None)
+    folder = next((path for path in BENCHMARK_FOLDERS if (path / SHARED_PACKAGE).is_dir()), None)
     if folder is None:
         raise OptionError("the benchmarks are not here: install gradlab from its wheel or folder")
     known = {path.stem: path for path in sorted(folder.glob("*.py"))}
@@ -108,8 +108,8 @@ def require_protocol(numbers: Mapping[str, Any]) -> None:
     Traceback (most recent call last):
     gradlab.errors.GradlabError: the benchmark's numbers lack headline, table title, table ...
     """
-    lacking = [name for name in PROTOCOL if name not in numbers]
-    table = numbers.get("table", dict.fromkeys(TABLE))
-    lacking += [f"table {name}" for name in TABLE if name not in table]
+    lacking = [name for name in REQUIRED_KEYS if name not in numbers]
+    table = numbers.get("table", dict.fromkeys(REQUIRED_TABLE_KEYS))
+    lacking += [f"table {name}" for name in REQUIRED_TABLE_KEYS if name not in table]
     if lacking:
         raise GradlabError(f"the benchmark's numbers lack {', '.join(lacking)}")

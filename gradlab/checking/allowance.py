@@ -15,15 +15,15 @@ from typing import Any, TypeVar
 import numpy as np
 
 from gradlab.checking.analytic import Analytic
-from gradlab.checking.entries import RESOLVED
+from gradlab.checking.entries import RESOLVED_TOLERANCE
 from gradlab.checking.result import Difference, Entry
 from gradlab.errors import OptionError
 from gradlab.params import Array
 
-MOST = 0.1
+MAX_ALLOWED_RELATIVE_ERROR = 0.1
 """Largest relative error that may be allowed. A check with a larger one would test nothing."""
 
-ALONG = 2.5
+DIRECTION_FACTOR = 2.5
 """Factor by which the allowance is larger along a direction. Allowed errors may all have the same
 sign, and then add up to more than independent ones."""
 
@@ -33,8 +33,10 @@ E = TypeVar("E", bound=Entry)
 def checked(allow: Any) -> float:
     """Return the validated option."""
     number = isinstance(allow, (int, float, np.number)) and not isinstance(allow, bool)
-    if not (number and 0 <= allow <= MOST):
-        raise OptionError(f"allow={allow!r}: give a relative error from 0 to {MOST}")
+    if not (number and 0 <= allow <= MAX_ALLOWED_RELATIVE_ERROR):
+        raise OptionError(
+            f"allow={allow!r}: give a relative error from 0 to {MAX_ALLOWED_RELATIVE_ERROR}"
+        )
     return float(allow)
 
 
@@ -65,7 +67,7 @@ def accepted(entries: Sequence[E], allow: float) -> list[E]:
         replace(e, verdict="agree", note="")
         if allow
         and e.verdict == "inconclusive"
-        and e.error <= RESOLVED * max(abs(e.analytic), abs(e.numerical))
+        and e.error <= RESOLVED_TOLERANCE * max(abs(e.analytic), abs(e.numerical))
         and e.gap <= e.tolerance
         else e
         for e in entries

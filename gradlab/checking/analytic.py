@@ -27,7 +27,7 @@ from gradlab.gradients.protocol import Loss, differentiates, note_origin
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, flatten, leaves_like
 
-GROWS = (
+ACCUMULATION_MESSAGE = (
     "grows by the same amount at each call: the function adds to its last result (as += does); "
     "set that to zero first"
 )
@@ -94,12 +94,12 @@ def _require_same_again(first: Sequence[Array], compute: Callable[[], Any], para
         return
     path = flatten(params)[1].paths[changed[0]]
     third = again()
-    if all(grows(first[k], second[k], third[k]) for k in changed):
-        raise LossError(f"the gradient of {path} {GROWS}")
+    if all(is_accumulating(first[k], second[k], third[k]) for k in changed):
+        raise LossError(f"the gradient of {path} {ACCUMULATION_MESSAGE}")
     raise LossError(f"the gradient of {path} is not deterministic: fix its seed")
 
 
-def grows(first: Array, second: Array, third: Array) -> bool:
+def is_accumulating(first: Array, second: Array, third: Array) -> bool:
     """Tell whether three results of the same call differ by the same amount each time."""
     return not _same(first, second) and _same(third - second, second - first)
 

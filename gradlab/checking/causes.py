@@ -19,14 +19,14 @@ from gradlab.checking.patterns import PATTERNS, in_part
 from gradlab.checking.result import Entry, Leaf
 from gradlab.params import Array, flatten
 
-SMALL = 1e-4
+SMALL_ERROR = 1e-4
 """Largest error, relative to the largest entry, that is attributed to a small number inside a log,
 to single precision, to a finite difference or to a solver. The slope of log(p + 1e-7) is off by
 1e-7 / p."""
 
-NEARLY = "log(p + ε), single precision, or a finite difference"
+APPROXIMATION_CAUSES = "log(p + ε), single precision, or a finite difference"
 
-CLOSE = 0.5
+MAX_ERROR_OF_CLOSE_GRADIENT = 0.5
 """Error, relative to the length of a leaf, below which its gradient counts as close to right."""
 
 
@@ -63,9 +63,9 @@ def guess(
             causes = (
                 *_exact(path, columns),
                 _step_back(path, columns, right),
-                _small(own),
-                *_exact(path, {name: _roughly(c) for name, c in columns.items()}),
-                _loose(own),
+                _nearly_right(own),
+                *_exact(path, {name: _with_wide_tolerances(c) for name, c in columns.items()}),
+                _close_to_right(own),
             )
             if own.rest_is_right:  # no cause may speak of the whole leaf
                 causes = (in_part(own),)
@@ -83,9 +83,9 @@ def _exact(path: str, columns: Mapping[str, Columns]) -> Iterator[Iterator[str]]
         yield in_part(own)
 
 
-def _roughly(c: Columns) -> Columns:
+def _with_wide_tolerances(c: Columns) -> Columns:
     """Return the entries with tolerances widened for the error of a small number inside a log."""
-    return c.within(SMALL * float(np.abs(c.numerical).max(initial=0.0)))
+    return c.within(SMALL_ERROR * float(np.abs(c.numerical).max(initial=0.0)))
 
 
 def lengths_of(args: Any) -> set[int]:
@@ -130,20 +130,20 @@ def _step_back(path: str, columns: Mapping[str, Columns], right: Sequence[Leaf])
 # Approximate patterns
 
 
-def _small(c: Columns) -> Iterator[str]:
+def _nearly_right(c: Columns) -> Iterator[str]:
     """Recognise a gradient that is nearly right throughout."""
     size = float(np.abs(c.numerical).max())
     share = float(np.abs(c.analytic - c.numerical).max()) / (size or 1.0)
     most = c.wrong[c.clear].mean() > 0.5 if c.clear.any() else False
-    if c.analytic.size > 2 and most and share < SMALL:
+    if c.analytic.size > 2 and most and share < SMALL_ERROR:
         single = bool(np.all(c.analytic == c.analytic.astype(np.float32)))
-        why = "computed in single precision" if single else NEARLY
+        why = "computed in single precision" if single else APPROXIMATION_CAUSES
         yield f"off by {share:.0e} of its largest entry: {why}?"
 
 
-def _loose(c: Columns) -> Iterator[str]:
+def _close_to_right(c: Columns) -> Iterator[str]:
     """Recognise a gradient that is close to the right one but not a multiple of it."""
     size = float(np.linalg.norm(c.numerical))
     share = float(np.linalg.norm(c.analytic - c.numerical)) / (size or 1.0)
-    if c.analytic.size > 2 and c.wrong.mean() > 0.8 and 0 < share < CLOSE:
+    if c.analytic.size > 2 and c.wrong.mean() > 0.8 and 0 < share < MAX_ERROR_OF_CLOSE_GRADIENT:
         yield "not far from right: other data, stale values, or a missing term?"

@@ -32,11 +32,11 @@ from gradlab.checking.report import GradientReport
 from gradlab.checking.result import Outcome, notes_on_errors
 from gradlab.errors import OptionError
 from gradlab.gradients.protocol import Backend, Loss, require_same_value
-from gradlab.gradients.slopes import BITS
+from gradlab.gradients.slopes import FLOAT64_BITS
 from gradlab.gradients.surface import Surface
 from gradlab.seeding import generator
 
-LARGE = 1000
+MAX_ENTRYWISE_SIZE = 1000
 """Number of entries above which "auto" measures along directions instead of every entry."""
 
 
@@ -138,7 +138,7 @@ def check_gradients(
     held = InPlace(params) if in_place else None
     if held and isinstance(gradient, Backend):
         gradient = str(gradient.name)
-    asked = _Asked(
+    asked = _Options(
         held.function(gradient) if held and callable(gradient) else gradient,
         mode,
         generator(seed),
@@ -157,7 +157,7 @@ def check_gradients(
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _Options:
     """The validated options of `check_gradients`."""
 
     gradient: Any
@@ -169,7 +169,7 @@ class _Asked:
 
 
 def _check(
-    first: FirstOfPair, params: Any, args: tuple[Any, ...], asked: _Asked, started: float
+    first: FirstOfPair, params: Any, args: tuple[Any, ...], asked: _Options, started: float
 ) -> GradientReport:
     surface = Surface(first, params, args, asked.dtype)
     try:
@@ -178,7 +178,7 @@ def _check(
         if isinstance(gradient, str) and (asked.in_place or first.pair):
             gradient = _returned(first, gradient, asked.in_place)
         analytic = analytic_side(gradient, loss, params, args, surface)
-        large = asked.mode == "auto" and surface.size > LARGE
+        large = asked.mode == "auto" and surface.size > MAX_ENTRYWISE_SIZE
         directional = asked.mode == "directional" or large
         found = _judged(surface, analytic, directional, asked)
         surface.look_again()
@@ -200,7 +200,7 @@ def _returned(first: FirstOfPair, gradient: str, in_place: bool) -> Any:
     return gradient
 
 
-def _judged(surface: Surface, analytic: Analytic, directional: bool, asked: _Asked) -> Outcome:
+def _judged(surface: Surface, analytic: Analytic, directional: bool, asked: _Options) -> Outcome:
     """Judge a gradient, with an allowed relative error."""
     allow, rng = asked.allow, asked.rng
     if directional:
@@ -250,4 +250,6 @@ def _check_native(problem: NativeProblem, **options: Any) -> GradientReport:
 
 def _require_steady(surface: Surface) -> None:
     again = surface.value + surface.unsteadiness
-    require_same_value(surface.value, again, 2.0**-surface.bits if surface.bits < BITS else 0.0)
+    require_same_value(
+        surface.value, again, 2.0**-surface.bits if surface.bits < FLOAT64_BITS else 0.0
+    )

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.read_only import read_only
-from gradlab.checking.analytic import GROWS, epsilon_of, grows, own_copy
+from gradlab.checking.analytic import ACCUMULATION_MESSAGE, epsilon_of, is_accumulating, own_copy
 from gradlab.checking.functions import Function, new_arrays
 from gradlab.checking.matrices import joined, matrix_blocks
 from gradlab.errors import LossError, OptionError, ParameterError
@@ -132,7 +132,7 @@ def claim_of(
     if not callable(given):
         raise OptionError(f"{kind}={given!r:.60}: give a function")
     if kind == "vjp":
-        return Claim(kind, function, params, lambda u: call(function.hang(u)), by_rows=True)
+        return Claim(kind, function, params, lambda u: call(function.unravel(u)), by_rows=True)
     return Claim(
         kind, function, params, lambda v: call(new_arrays(inputs, v, leaves)), by_rows=False
     )
@@ -144,7 +144,7 @@ def _of_matrix(kind: str, found: Any, function: Function, params: Any, inputs: L
     def rows_of(u: Array) -> Any:
         is_unit = np.count_nonzero(u) == 1 and u.max() == 1
         row = matrix[int(np.argmax(u))] if is_unit else (u @ matrix).astype(matrix.dtype)
-        return inputs.hang(row)
+        return inputs.unravel(row)
 
     return Claim(kind, function, params, rows_of, by_rows=True)
 
@@ -162,8 +162,8 @@ def require_same_claim(claim: Claim, rng: np.random.Generator, p: int, q: int) -
     if apart > 1e4 * first.epsilon * float(np.linalg.norm(np.nan_to_num(first.values))):
         third = ask()
         claim._kept.clear()
-        if grows(first.values, second.values, third.values):
-            raise LossError(f"the {claim.kind} {GROWS}")
+        if is_accumulating(first.values, second.values, third.values):
+            raise LossError(f"the {claim.kind} {ACCUMULATION_MESSAGE}")
         raise LossError(
             f"the {claim.kind} differs each time it is called with the same arguments: fix its seed"
         )

@@ -10,10 +10,10 @@ import numpy as np
 from gradlab.checking.result import Entry, Leaf
 from gradlab.params import Array
 
-CLEAR = 10
+SIGNIFICANT_RATIO = 10
 """Ratio of size to tolerance above which an entry, or a difference of two, is significant."""
 
-EXACT = 2.0**-53
+ROUNDOFF = 2.0**-53
 """Relative error of any float64 value: half a unit in the last place."""
 
 
@@ -46,13 +46,13 @@ class Columns:
         cls, leaf: Leaf, entries: Sequence[Entry], values: Array | None, clues: Clues
     ) -> Columns:
         """Collect the resolved entries of a leaf; `values` are its parameters."""
-        own = [e for e in entries if e.path == leaf.path and _tells(e)]
+        own = [e for e in entries if e.path == leaf.path and _is_resolved(e)]
         index = np.array([e.index for e in own], dtype=int).reshape(len(own), len(leaf.shape))
         rows = np.array([(e.analytic, e.numerical, e.tolerance) for e in own], dtype=np.float64)
         analytic, numerical, tolerance = rows.reshape(-1, 3).T
         size = np.fmax(np.abs(analytic), np.abs(numerical))
         # Even an exact value is rounded.
-        floor = EXACT * size + EXACT**2 * size.max(initial=0.0) + np.finfo(np.float64).tiny
+        floor = ROUNDOFF * size + ROUNDOFF**2 * size.max(initial=0.0) + np.finfo(np.float64).tiny
         return cls(
             leaf.shape,
             index,
@@ -83,8 +83,8 @@ class Columns:
 
     @property
     def clear(self) -> Array:
-        """Mask of the entries whose slope is significant, beyond `CLEAR` tolerances."""
-        return np.abs(self.numerical) > CLEAR * self.tolerance
+        """Mask of the entries whose slope is significant, beyond `SIGNIFICANT_RATIO` tolerances."""
+        return np.abs(self.numerical) > SIGNIFICANT_RATIO * self.tolerance
 
     def fit(self, wanted: Array, by: Array) -> float:
         """Return the least-squares c in ``c * by = wanted``, weighted by 1 / tolerance."""
@@ -97,8 +97,8 @@ class Columns:
         return bool(np.all(np.abs(claimed - self.numerical) <= 2 * self.tolerance))
 
 
-def _tells(entry: Entry) -> bool:
+def _is_resolved(entry: Entry) -> bool:
     """Whether an entry was resolved; an entry that is barely wrong, as at a kink, is not."""
     gap = abs(entry.analytic - entry.numerical)
-    barely = entry.verdict == "mismatch" and gap <= CLEAR * entry.tolerance
+    barely = entry.verdict == "mismatch" and gap <= SIGNIFICANT_RATIO * entry.tolerance
     return bool(np.isfinite(entry.numerical + entry.tolerance)) and not barely

@@ -29,7 +29,7 @@ Convention: TypeAlias = Literal["jax", "torch"]
 
 PARTS = ("real", "imag")
 
-OTHER = {
+OTHER_CONVENTION = {
     "jax": "PyTorch's convention, ∂L/∂x + i ∂L/∂y",
     "torch": "JAX's convention, ∂L/∂x − i ∂L/∂y",
 }
@@ -199,8 +199,8 @@ class Real:
 def conjugated(leaves: Sequence[Leaf], convention: str | None) -> str:
     """Return a cause if only the sign of the imaginary parts is wrong."""
     wrong = [leaf for leaf in leaves if leaf.verdict == "mismatch"]
-    if not wrong or convention not in OTHER:
+    if not wrong or convention not in OTHER_CONVENTION:
         return ""
     if all(leaf.path.endswith(".imag") and leaf.cause == "the wrong sign" for leaf in wrong):
-        return f"conjugated: this is {OTHER[convention]}"
+        return f"conjugated: this is {OTHER_CONVENTION[convention]}"
     return ""

@@ -16,23 +16,23 @@ from gradlab.checking.claims import Claim
 from gradlab.checking.jacobian import Subject
 from gradlab.params import Array
 
-DRAWS = 3
+PAIRS_PER_IDENTITY = 3
 """Number of random pairs (u, v) for each identity."""
 
-ROUNDINGS = 1e4
+CLAIM_ROUNDINGS = 1e4
 """Largest round-off of a claimed number, as a multiple of the unit round-off."""
 
-LINEAR = 2.0**-26
+LINEAR_ERROR = 2.0**-26
 """Relative error above which a claim is not linear. It leaves half of the digits for round-off."""
 
-APPROXIMATE = 64.0
+IDENTITY_FACTOR = 64.0
 """Multiple of an allowed relative error by which an identity may fail.
 
 A random product of small size, such as a single v·r, can lie far below the entries whose errors
 it contains. Two such products in a row are 64 times too small with a probability below 1e-3.
 """
 
-NEARBY = (0.25, 0.25, 64.0, 64.0, 64.0, 64.0)
+NEARBY_DISTANCES = (0.25, 0.25, 64.0, 64.0, 64.0, 64.0)
 """Distances of nearby points: below 1 in units of the scale, above 1 in units of its round-off."""
 
 
@@ -62,11 +62,11 @@ class Residue:
         function, home = self._subject.function, self._subject.row(0)
         here = function.value.astype(np.float64)
         sizes: Array = np.abs(here)
-        for distance in NEARBY:
+        for distance in NEARBY_DISTANCES:
             share = distance if distance < 1 else distance * self._epsilon
             there = home.x + share * home.scales * self._rng.uniform(-1, 1, home.size)
             try:
-                value = function.at(home.hang(there)).astype(np.float64)
+                value = function.at(home.unravel(there)).astype(np.float64)
             except Exception:  # outside of the domain
                 continue
             seen = np.abs(value) if distance < 1 else np.abs(value - here) / self._epsilon
@@ -79,20 +79,20 @@ class Residue:
 
     def share(self, epsilon: float) -> float:
         """Return the relative error up to which an identity holds."""
-        return max(LINEAR, ROUNDINGS * epsilon, APPROXIMATE * self._subject.allow)
+        return max(LINEAR_ERROR, CLAIM_ROUNDINGS * epsilon, IDENTITY_FACTOR * self._subject.allow)
 
     def of(self, epsilon: float, u: Array | None = None, v: Array | None = None) -> float:
         """Return the bound for u·Jv; for the norm of Jv if `u` is None, of Jᵀu if `v` is None."""
         with np.errstate(over="ignore"):
             by_outputs = np.linalg.norm(self._values if u is None else u * self._values)
             by_inputs = np.linalg.norm((1.0 if v is None else v) / self._scales)
-            return float(ROUNDINGS * max(epsilon, self._epsilon) * by_outputs * by_inputs)
+            return float(CLAIM_ROUNDINGS * max(epsilon, self._epsilon) * by_outputs * by_inputs)
 
 
 def not_linear(claim: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue) -> str:
     """Return a message if a VJP or JVP is not linear in its direction, else ""."""
     ask, size = claim.product, q if claim.by_rows else p
-    for _ in range(DRAWS):
+    for _ in range(PAIRS_PER_IDENTITY):
         a, b = rng.uniform(-1, 1, size), rng.uniform(-1, 1, size)
         apart = [ask(a).values, ask(b).values, -ask(a + b).values]
         wide = max(float(np.linalg.norm(np.nan_to_num(part))) for part in apart)
@@ -136,7 +136,7 @@ def _unequal(
     forward: Claim, reverse: Claim, rng: np.random.Generator, p: int, q: int, residue: Residue
 ) -> tuple[float, float] | None:
     """Return u·(Jv) and v·(Jᵀu) if they differ by more than the rounding errors of their terms."""
-    for _ in range(DRAWS):
+    for _ in range(PAIRS_PER_IDENTITY):
         u, v = rng.uniform(-1, 1, q), rng.uniform(-1, 1, p)
         column, row = forward.product(v), reverse.product(u)
         left, right, epsilon = u * column.values, v * row.values, max(column.epsilon, row.epsilon)

@@ -36,15 +36,15 @@ from gradlab.gradients.protocol import Backend, note_origin
 from gradlab.params import BARE, flatten
 from gradlab.seeding import generator
 
-TENSORS = (
+TENSOR_ADVICE = (
     "f was called with NumPy arrays: to check a function of PyTorch's tensors, use "
     "gradlab.interop.torch.gradcheck"
 )
 
-LARGE = 1000
+MAX_ENTRYWISE_SIZE = 1000
 """Number of entries of the Jacobian above which "auto" measures along directions."""
 
-SECOND = ("hessian", "hvp")
+SECOND_ORDER_KINDS = ("hessian", "hvp")
 """Kinds of claims about second derivatives of a loss, measured as slopes of its gradient."""
 
 
@@ -157,13 +157,13 @@ def check_derivatives(
         f, params = real.function, real.params
         given = {kind: real.claim(kind, value) for kind, value in given.items()}
     try:
-        if set(given) & set(SECOND):
+        if set(given) & set(SECOND_ORDER_KINDS):
             function = Function(_gradient_of(f, gradient), params, args, bare=BARE)
         else:
             function = Function(f, params, args)
     except TypeError as error:
         if is_torch(params):
-            error.add_note(TENSORS)
+            error.add_note(TENSOR_ADVICE)
         raise
     subject = Subject(function, params, dtype, allow=checked(allow))
     claims = [claim_of(kind, value, function, params, args) for kind, value in given.items()]
@@ -181,7 +181,7 @@ def _check(
 ) -> DerivativeReport:
     function = subject.function
     p, q = sum(leaf.size for leaf in flatten(subject.params)[0]), function.size
-    directional = mode == "directional" or (mode == "auto" and p * q > LARGE)
+    directional = mode == "directional" or (mode == "auto" and p * q > MAX_ENTRYWISE_SIZE)
     notes: list[str] = []
     findings: list[Outcome] = []
     if p and q:
@@ -235,9 +235,9 @@ def _given(**claims: Any) -> dict[str, Any]:
     given = {kind: value for kind, value in claims.items() if value is not None}
     if not given:
         raise OptionError("nothing to check: give vjp, jvp, jacobian, hessian or hvp")
-    second = [kind for kind in given if kind in SECOND]
+    second = [kind for kind in given if kind in SECOND_ORDER_KINDS]
     if second and len(second) < len(given):
-        first = next(kind for kind in given if kind not in SECOND)
+        first = next(kind for kind in given if kind not in SECOND_ORDER_KINDS)
         raise OptionError(
             f"{second[0]} is of a loss, {first} of a function with outputs: check them one by one"
         )

@@ -18,29 +18,29 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradlab.checking.allowance import ALONG, accepted, allowing
+from gradlab.checking.allowance import DIRECTION_FACTOR, accepted, allowing
 from gradlab.checking.analytic import Analytic
-from gradlab.checking.entries import check_entries, leaves_of, look
-from gradlab.checking.kinks import EIGHTHS
+from gradlab.checking.entries import check_entries, leaves_of, measure_entry
+from gradlab.checking.kinks import FACTORS
 from gradlab.checking.result import Leaf, Outcome, worst
-from gradlab.checking.walks import Along, Walk, bisect, walk_along
+from gradlab.checking.walks import ClaimedSlope, Walk, bisect, walk_along
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
-STRATA = (1e-2, 1e-4, 1e-6)
+STRATUM_LIMITS = (1e-2, 1e-4, 1e-6)
 """Lower limits of the strata of a leaf, relative to its largest entry."""
 
-PARTS = 8
+PARTS_TESTED = 8
 """Number of random parts of a failed stratum that are tested to see whether all of it is wrong.
 Also the number of its entries that are then checked one by one."""
 
-DENSE = 5
+MIN_FAILING_PARTS = 5
 """Smallest number of failing parts at which the whole stratum counts as wrong."""
 
-SAMPLE = 24
+SAMPLED_ENTRIES = 24
 """Number of entries that are checked one by one in addition to the directions."""
 
-NAMED = 20
+MAX_NAMED_ENTRIES = 20
 """Largest number of wrong entries of a stratum that the report names."""
 
 
@@ -51,10 +51,10 @@ def check_directions(
 
     `allow` is the accepted relative error.
     """
-    along = allowing(analytic, surface.spans, ALONG * allow)
+    along = allowing(analytic, surface.spans, DIRECTION_FACTOR * allow)
     single = allowing(analytic, surface.spans, allow)
     walks: list[list[Walk]] = []
-    suspects: set[int] = set(map(int, rng.permutation(surface.size)[:SAMPLE]))
+    suspects: set[int] = set(map(int, rng.permutation(surface.size)[:SAMPLED_ENTRIES]))
     remarks: list[str] = []
     for span in surface.spans:
         groups = list(strata(along, span))
@@ -102,8 +102,8 @@ def _with_rest(leaf: Leaf, walks: Sequence[Walk], remark: str) -> Leaf:
 def strata(analytic: Analytic, span: slice) -> Iterator[Array]:
     """Yield the entries of one leaf in groups of similar claimed size."""
     size = np.abs(np.nan_to_num(analytic.values[span], posinf=0.0, neginf=0.0))
-    ends = size.max(initial=0.0) * np.array(STRATA)
-    rank = np.where(size > 0, (size[:, None] < ends).sum(axis=1), len(STRATA) + 1)
+    ends = size.max(initial=0.0) * np.array(STRATUM_LIMITS)
+    rank = np.where(size > 0, (size[:, None] < ends).sum(axis=1), len(STRATUM_LIMITS) + 1)
     for one in np.unique(rank):
         yield span.start + np.flatnonzero(rank == one)
 
@@ -121,14 +121,14 @@ def walk(
     that the errors of several entries do not cancel.
     """
     if direction is None:
-        direction = surface.widths[entries] * rng.choice(EIGHTHS, len(entries))
+        direction = surface.widths[entries] * rng.choice(FACTORS, len(entries))
     terms = analytic.values[entries] * direction
     # Round-off errors are independent: their squares add up.
     floor = 2 * float(np.linalg.norm(analytic.floor[entries] * direction))
     epsilon = float(analytic.epsilon[entries].max(initial=0.0))
 
     size, claimed = float(np.linalg.norm(terms)), float(terms.sum())
-    claim = Along(claimed, size, floor, 8 * epsilon)
+    claim = ClaimedSlope(claimed, size, floor, 8 * epsilon)
     return walk_along(surface, entries, np.asarray(direction), claim, rng, surface.bits)
 
 
@@ -141,7 +141,7 @@ def _trace(
     for w in sorted(failed, key=lambda w: len(w.entries)):
         if named.intersection(map(int, w.entries)):
             continue  # an entry that was already found explains the failure
-        sample = rng.permutation(w.entries)[:PARTS]
+        sample = rng.permutation(w.entries)[:PARTS_TESTED]
         if _is_dense(surface, analytic, w, sample, rng):
             named |= set(map(int, sample))
             remark = "is wrong as a whole: most of its random parts fail"
@@ -164,15 +164,18 @@ def _is_dense(
 
     The sample matters: six wrong entries among thousands suffice to make most of eight parts fail.
     """
-    if len(w.entries) < 4 * PARTS:
+    if len(w.entries) < 4 * PARTS_TESTED:
         return False
     fails = 0
-    for done, part in enumerate(np.array_split(rng.permutation(len(w.entries)), PARTS), start=1):
+    for done, part in enumerate(
+        np.array_split(rng.permutation(len(w.entries)), PARTS_TESTED), start=1
+    ):
         fails += walk(surface, analytic, w.entries[part], rng, w.direction[part]).fails
-        if not DENSE - fails <= PARTS - done or fails >= DENSE:
+        if not MIN_FAILING_PARTS - fails <= PARTS_TESTED - done or fails >= MIN_FAILING_PARTS:
             break
     return (
-        fails >= DENSE and 2 * sum(look(surface, analytic, int(i)).apart for i in sample) >= PARTS
+        fails >= MIN_FAILING_PARTS
+        and 2 * sum(measure_entry(surface, analytic, int(i)).apart for i in sample) >= PARTS_TESTED
     )
 
 
@@ -191,5 +194,7 @@ def search(
             walk(surface, analytic, node.entries[part], rng, node.direction[part]) for part in parts
         )
 
-    found, complete = bisect(failed, halves, lambda: surface.evaluations, surface.size, NAMED)
+    found, complete = bisect(
+        failed, halves, lambda: surface.evaluations, surface.size, MAX_NAMED_ENTRIES
+    )
     return [int(node.entries[0]) for node in found], complete

@@ -9,7 +9,7 @@ import numpy as np
 
 from gradlab.checking.analytic import Analytic
 from gradlab.checking.kinks import (
-    CLEARLY,
+    DISTINCT_BARS,
     Finding,
     allows,
     between_jumps,
@@ -22,55 +22,55 @@ from gradlab.gradients.error_bars import slope_of_entry
 from gradlab.gradients.slopes import Effort
 from gradlab.gradients.surface import Surface
 
-BLATANT = 1e3
+CERTAIN_MISMATCH_RATIO = 1e3
 """Distance, in tolerances, above which a mismatch is certain without a second measurement."""
 
-RESOLVED = 0.5
+RESOLVED_TOLERANCE = 0.5
 """Tolerance relative to the entry itself below which the entry counts as resolved."""
 
-JUMPING = 0.1
-"""The tolerance of `RESOLVED` for a loss that jumps, such as one with a solver inside. An error bar
-from noise is less certain than one from rounding."""
+RESOLVED_TOLERANCE_WITH_JUMPS = 0.1
+"""The tolerance of `RESOLVED_TOLERANCE` for a loss that jumps, such as one with a solver inside. An
+error bar from noise is less certain than one from rounding."""
 
-NEGLIGIBLE = 1e-3
+NEGLIGIBLE_TOLERANCE = 1e-3
 """Tolerance below which an entry also counts as resolved, relative to the slopes nearby, or to the
 entry with the largest effect on the loss."""
 
-HIDDEN = 0.1
+UNRESOLVED_SHARE = 0.1
 """Largest share of the gradient that may be unresolved before the verdict is inconclusive."""
 
-NOTHING = 1e-9
+MAX_RELATIVE_SIZE_OF_ZERO = 1e-9
 """Size, relative to the largest entry, below which a claimed entry counts as zero."""
 
-FINEST = 1e3
+BEST_TOLERANCE_PER_NOISE = 1e3
 """Largest tolerance, in units of the loss's noise, that counts as the best the values allow."""
 
-EXACT = 1e-12
+EXACT_VALUE_ERROR = 1e-12
 """Relative error of the values below which a loss of order one or larger counts as exact."""
 
 
-CHOSEN = "slope {:.6g} here; the gradient is that of nearby points"
+NEARBY_GRADIENT_NOTE = "slope {:.6g} here; the gradient is that of nearby points"
 
 
 def check_entries(
     surface: Surface, analytic: Analytic, which: Iterable[int], rng: np.random.Generator
 ) -> list[Entry]:
     """Judge the entries `which` one by one."""
-    findings = [look(surface, analytic, i) for i in which]
+    findings = [measure_entry(surface, analytic, i) for i in which]
     for k, found in enumerate(findings):  # rounding that later entries showed affects all
         unaware = found.noise < surface.rounding / 2 and found.slope.kind != "kink"
         if unaware and (found.apart or found.slope.kind == "flat"):
-            findings[k] = look(surface, analytic, found.number)
+            findings[k] = measure_entry(surface, analytic, found.number)
     kinks = [f for f in findings if f.slope.kind == "kink"]
     apart = [f for f in findings if f.apart and np.isfinite(f.analytic)]
-    remarks = _choices(surface, analytic, kinks, apart, rng)
+    remarks = _kink_notes(surface, analytic, kinks, apart, rng)
     remarks |= _between_jumps(surface, findings)
     largest = _largest(surface, [(f.number, f.slope.value) for f in findings])
     claimed = _largest(surface, [(f.number, f.analytic) for f in findings])
     return [_judge(surface, f, remarks.get(f.number, ""), largest, claimed) for f in findings]
 
 
-def _choices(
+def _kink_notes(
     surface: Surface,
     analytic: Analytic,
     kinks: Sequence[Finding],
@@ -78,7 +78,7 @@ def _choices(
     rng: np.random.Generator,
 ) -> dict[int, str]:
     """Return notes on invalid choices at kinks, and on valid choices at other entries."""
-    chosen = {f.number: CHOSEN.format(f.slope.value) for f in apart}
+    chosen = {f.number: NEARBY_GRADIENT_NOTE.format(f.slope.value) for f in apart}
     suspects = {f.number for f in (*kinks, *apart)}
     outside = [f for f in kinks if not allows(f.slope, f.analytic, f.roundoff)]
     if kinks and (apart or outside) and is_gradient_nearby(surface, analytic, suspects, rng):
@@ -118,7 +118,7 @@ def _largest(surface: Surface, slopes: Iterable[tuple[int, float]]) -> float:
     return max((float(part) for part in parts if part < np.inf), default=0.0)
 
 
-def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
+def measure_entry(surface: Surface, analytic: Analytic, i: int) -> Finding:
     """Measure the slope along entry `i`; measure more thoroughly if it differs from the claim.
 
     The last measurement uses larger distances, where jumps of a solver inside the loss show.
@@ -131,7 +131,7 @@ def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
 
     finding = measure("usual")
     doubtful = finding.apart and abs(finding.analytic - finding.slope.value) < (
-        BLATANT * finding.tolerance
+        CERTAIN_MISMATCH_RATIO * finding.tolerance
     )
     if doubtful:
         finding = measure("thorough")
@@ -143,10 +143,12 @@ def look(surface: Surface, analytic: Analytic, i: int) -> Finding:
 def _beside_jumps(surface: Surface, f: Finding) -> Finding:
     """Use the slope between jumps if the error bar across them does not resolve the entry."""
     size = max(abs(f.analytic), abs(f.slope.value))
-    if f.slope.kind != "smooth" or not surface.rounding or f.tolerance <= RESOLVED * size:
+    if f.slope.kind != "smooth" or not surface.rounding or f.tolerance <= RESOLVED_TOLERANCE * size:
         return f
     width = surface.scales[[f.number]]
-    enough = min(NEGLIGIBLE * abs(f.analytic), f.slope.error / CLEARLY) * float(width[0])
+    enough = min(NEGLIGIBLE_TOLERANCE * abs(f.analytic), f.slope.error / DISTINCT_BARS) * float(
+        width[0]
+    )
     piece = between_jumps(surface, np.array([f.number]), width, surface.bits, enough)
     if piece is None:
         return f
@@ -177,35 +179,39 @@ def _verdict(
             return "inconclusive", "the slope of the loss cannot be measured"
     if f.apart and not _rounded_zero(surface, f):
         return ("kink", remark) if remark else ("mismatch", "")
-    resolved = f.tolerance <= _enough(surface, f, largest) or _nothing(surface, f, claimed)
+    resolved = f.tolerance <= _resolving_tolerance(surface, f, largest) or _are_both_zero(
+        surface, f, claimed
+    )
     if resolved or remark:
         return "agree", "values on one side only" if slope.kind == "edge" else ""
     return "inconclusive", f"errors below {f.tolerance:.1g} would not be detected"
 
 
-def _enough(surface: Surface, f: Finding, largest: float) -> float:
+def _resolving_tolerance(surface: Surface, f: Finding, largest: float) -> float:
     """Return the largest tolerance that resolves an entry."""
     size = max(abs(f.analytic), abs(f.slope.value))
     beside = max(f.slope.nearby, largest / float(surface.scales[f.number]))
-    share = JUMPING if np.isfinite(f.slope.piece.error) else RESOLVED
-    return max(share * size, NEGLIGIBLE * beside)
+    share = (
+        RESOLVED_TOLERANCE_WITH_JUMPS if np.isfinite(f.slope.piece.error) else RESOLVED_TOLERANCE
+    )
+    return max(share * size, NEGLIGIBLE_TOLERANCE * beside)
 
 
 def _rounded_zero(surface: Surface, f: Finding) -> bool:
     """Whether the loss is constant along an entry, and the claimed slope is zero up to rounding."""
     part = abs(f.analytic) * float(surface.scales[f.number])
-    return f.slope.kind == "flat" and part <= EXACT * max(abs(surface.value), 1.0)
+    return f.slope.kind == "flat" and part <= EXACT_VALUE_ERROR * max(abs(surface.value), 1.0)
 
 
-def _nothing(surface: Surface, f: Finding, claimed: float) -> bool:
+def _are_both_zero(surface: Surface, f: Finding, claimed: float) -> bool:
     """Whether claimed and measured slope are zero within the precision of the loss's values."""
     scale = float(surface.scales[f.number])
-    if abs(f.analytic) * scale > NOTHING * claimed:
+    if abs(f.analytic) * scale > MAX_RELATIVE_SIZE_OF_ZERO * claimed:
         return False
     if f.slope.kind == "flat":
         return True
-    exact = f.noise <= EXACT * max(abs(surface.value), 1.0)
-    return exact and f.tolerance * scale <= FINEST * f.noise
+    exact = f.noise <= EXACT_VALUE_ERROR * max(abs(surface.value), 1.0)
+    return exact and f.tolerance * scale <= BEST_TOLERANCE_PER_NOISE * f.noise
 
 
 def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:
@@ -213,7 +219,7 @@ def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:
 
     The weight of an entry is the change of the loss when the entry changes by its own size. The
     gradient is inconclusive if the tolerances of the inconclusive entries make up more than the
-    share `HIDDEN` of the rest.
+    share `UNRESOLVED_SHARE` of the rest.
     """
     found = worst(entry.verdict for entry in entries)
     if found != "inconclusive":
@@ -221,7 +227,7 @@ def overall(surface: Surface, entries: Sequence[Entry]) -> Verdict:
     blind = np.array([entry.verdict == "inconclusive" for entry in entries])
     tolerances = surface.scales * [entry.tolerance for entry in entries]
     slopes = surface.scales * [entry.numerical for entry in entries]
-    if not np.linalg.norm(tolerances[blind]) < HIDDEN * np.linalg.norm(slopes[~blind]):
+    if not np.linalg.norm(tolerances[blind]) < UNRESOLVED_SHARE * np.linalg.norm(slopes[~blind]):
         return "inconclusive"
     return worst(entry.verdict for entry in entries if entry.verdict != "inconclusive")
 

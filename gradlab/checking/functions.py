@@ -24,7 +24,7 @@ from gradlab.params import BARE, Array, entry, first, flatten, floating, read
 OUTPUT = "output"
 """Name of an output that is a bare array."""
 
-KEPT = 2**26
+CACHE_BYTES = 2**26
 """Largest total size of the cached outputs, in bytes: about a hundred points of 10⁵ outputs."""
 
 
@@ -70,7 +70,7 @@ class Function:
         """Number of outputs, q."""
         return int(self.value.size)
 
-    def hang(self, values: Array) -> Any:
+    def unravel(self, values: Array) -> Any:
         """Return a vector (q,) in the structure, shapes and dtypes of the outputs."""
         return new_arrays(self.layout, values, self.leaves)
 
@@ -99,7 +99,7 @@ class Function:
                 self.refusal = self.refusal or f"{type(error).__name__}: {reason_of(error)}"
                 raise
             self.constant &= np.array_equal(self._kept[key], self.value)
-            while len(self._kept) > 8 and len(self._kept) * self._kept[key].nbytes > KEPT:
+            while len(self._kept) > 8 and len(self._kept) * self._kept[key].nbytes > CACHE_BYTES:
                 self._kept.popitem(last=False)
         return self._kept[key]
 

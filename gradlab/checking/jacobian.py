@@ -21,7 +21,7 @@ from gradlab.checking.result import Entry, Leaf, Verdict, worst
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array, entry, flatten
 
-NARROW = {float(np.finfo(dtype).eps): dtype for dtype in (np.float16, np.float32)}
+NARROW_DTYPES = {float(np.finfo(dtype).eps): dtype for dtype in (np.float16, np.float32)}
 """Maps the unit round-off of types narrower than float64 to the type."""
 
 
@@ -78,7 +78,7 @@ class Subject:
 
         Its tolerance includes `factor` times the allowed relative error.
         """
-        narrow = values.astype(NARROW.get(epsilon, np.float64))
+        narrow = values.astype(NARROW_DTYPES.get(epsilon, np.float64))
         analytic = analytic_of(surface.layout.parts(narrow), surface)
         return allowing(analytic, surface.spans, factor * self.allow)
 

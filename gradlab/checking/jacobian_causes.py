@@ -15,11 +15,11 @@ import numpy as np
 
 from gradlab.checking.causes import guess
 from gradlab.checking.jacobian import DerivativeEntry, Subject
-from gradlab.checking.kinks import EIGHTHS
+from gradlab.checking.kinks import FACTORS
 from gradlab.checking.result import Entry, Leaf
 from gradlab.params import Array, flatten
 
-VAGUE = ("not far from right", "right in total", "wrong ", "zero in", "1.", "0.")
+VAGUE_CAUSES = ("not far from right", "right in total", "wrong ", "zero in", "1.", "0.")
 """Beginnings of causes that are reported only if no other cause is found."""
 
 
@@ -38,7 +38,7 @@ def causes_of(
     for path, own in found.items():
         told = [*own, combined.get(path, ""), single.get(path, "")]
         told = [cause for cause in told if cause]
-        clear = [cause for cause in told if " alone" in cause or not cause.startswith(VAGUE)]
+        clear = [cause for cause in told if " alone" in cause or not cause.startswith(VAGUE_CAUSES)]
         if told:
             causes[path] = (clear or told)[0]
     return causes
@@ -97,7 +97,7 @@ def _of_rows(
     rng = np.random.default_rng(0)
     lengths = {n for out in subject.function.leaves for n in (*out.shape, out.size) if n > 1}
     for path, out in zip(subject.function.paths, subject.function.leaves, strict=True):
-        weights = rng.choice(EIGHTHS, out.size)
+        weights = rng.choice(FACTORS, out.size)
         combined: list[Entry] = []
         shown: list[Leaf] = []
         for name, leaf in values.items():

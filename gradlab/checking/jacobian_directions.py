@@ -19,37 +19,37 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from gradlab.checking.allowance import ALONG
+from gradlab.checking.allowance import DIRECTION_FACTOR
 from gradlab.checking.claims import Claim
-from gradlab.checking.entries import NEGLIGIBLE, RESOLVED
+from gradlab.checking.entries import NEGLIGIBLE_TOLERANCE, RESOLVED_TOLERANCE
 from gradlab.checking.jacobian import DerivativeEntry, Subject, blocks_of, check_row
-from gradlab.checking.kinks import EIGHTHS
+from gradlab.checking.kinks import FACTORS
 from gradlab.checking.result import Leaf, Outcome, worst
-from gradlab.checking.walks import Along, Walk, bisect, walk_along
+from gradlab.checking.walks import ClaimedSlope, Walk, bisect, walk_along
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
 Side: TypeAlias = Literal["outputs", "entries"]
 
-PARTS = 8
+SINGLES_TESTED = 8
 """Number of single outputs, or parameters, that are tested to see whether most are wrong."""
 
-DENSE = 4
-"""Smallest number of failures among the `PARTS` tested at which most count as wrong."""
+MIN_FAILING_SINGLES = 4
+"""Smallest number of failures among the `SINGLES_TESTED` tested at which most count as wrong."""
 
-NAMED = 4
+MAX_SEARCHED_OUTPUTS = 4
 """Largest number of wrong outputs that are searched for wrong entries, for each failing pair."""
 
-ENTRIES = 8
+MAX_NAMED_ENTRIES = 8
 """Largest number of wrong entries that the report names in one output."""
 
-COLUMNS = 6
+SAMPLED_COLUMNS = 6
 """Number of parameters whose derivatives are checked one by one, at a few outputs each."""
 
 ROWS = 4
 """Number of outputs checked for each such parameter: half that change most, half random ones."""
 
-PROBE = 2.0**-8
+SENSITIVITY_STEP = 2.0**-8
 """Step, relative to the parameters, that measures how much each output changes."""
 
 
@@ -85,16 +85,18 @@ class Search:
         surface = self.surface(outputs, weights)
         if self.claim.by_rows:
             row = self.claim.product(spread(self.function.size, outputs, weights))
-            analytic = self.subject.analytic(surface, row.values, row.epsilon, ALONG)
+            analytic = self.subject.analytic(surface, row.values, row.epsilon, DIRECTION_FACTOR)
             terms, epsilon = row.values[entries] * direction, row.epsilon
             floor = float(np.linalg.norm(analytic.floor[entries] * direction))
         else:
             column = self.claim.product(spread(surface.size, entries, direction))
             terms, epsilon = column.values[outputs] * weights, column.epsilon
-            floor = (12 * epsilon + ALONG * self.subject.allow) * float(np.linalg.norm(terms))
+            floor = (12 * epsilon + DIRECTION_FACTOR * self.subject.allow) * float(
+                np.linalg.norm(terms)
+            )
         with np.errstate(all="ignore"):
             size, claimed = float(np.linalg.norm(terms)), float(terms.sum())
-        claim = Along(claimed, size, 2 * floor, 8 * epsilon)
+        claim = ClaimedSlope(claimed, size, 2 * floor, 8 * epsilon)
         # The precision of the outputs; a sum of integers looks less precise than it is.
         bits = int(np.finfo(self.function.value.dtype).nmant)
         found = walk_along(surface, entries, direction, claim, self.rng, bits)
@@ -110,7 +112,7 @@ class Search:
 
     def direction(self, entries: Array) -> Array:
         """Draw a direction that perturbs each entry by about its own size."""
-        direction: Array = self.home.widths[entries] * self.rng.choice(EIGHTHS, len(entries))
+        direction: Array = self.home.widths[entries] * self.rng.choice(FACTORS, len(entries))
         return direction
 
     def weights(self, outputs: Array, entries: Array, direction: Array) -> Array:
@@ -119,15 +121,15 @@ class Search:
         known = moved[moved > 0]
         typical = float(np.median(known)) if known.size else 1.0
         sizes = np.where(moved > 0, np.maximum(moved, 1e-12 * typical), typical)
-        weights: Array = np.exp2(-np.floor(np.log2(sizes))) * self.rng.choice(EIGHTHS, len(outputs))
+        weights: Array = np.exp2(-np.floor(np.log2(sizes))) * self.rng.choice(FACTORS, len(outputs))
         return weights
 
     def changes(self, entries: Array, direction: Array) -> Array:
         """Return the absolute change of each output over a small step along a direction."""
         there = self.home.x.copy()
-        there[entries] += PROBE * direction
+        there[entries] += SENSITIVITY_STEP * direction
         try:
-            value = self.function.at(self.home.hang(there))
+            value = self.function.at(self.home.unravel(there))
         except Exception:  # outside of the domain
             return np.zeros(self.function.size)
         change: Array = np.abs(np.nan_to_num(value.astype(np.float64) - self.function.value))
@@ -202,17 +204,17 @@ def resolved(pair: Pair, others: Collection[Pair]) -> bool:
         return True
     size = max(pair.size, abs(pair.measured.value))
     beside = max((p.size for p in others if len(p.outputs) == len(pair.outputs)), default=0.0)
-    return bool(pair.tolerance <= max(RESOLVED * size, NEGLIGIBLE * beside))
+    return bool(pair.tolerance <= max(RESOLVED_TOLERANCE * size, NEGLIGIBLE_TOLERANCE * beside))
 
 
 def trace(search: Search, failed: Pair) -> tuple[set[tuple[int, int]], str]:
     """Return the wrong entries (output, parameter) under a failed pair, and a note on the rest."""
-    rows, most_rows, all_rows = culprits(search, failed, "outputs", NAMED)
+    rows, most_rows, all_rows = culprits(search, failed, "outputs", MAX_SEARCHED_OUTPUTS)
     named: set[tuple[int, int]] = set()
     complete = all_rows
     most = False
     for row in rows:
-        columns, most_columns, all_columns = culprits(search, row, "entries", ENTRIES)
+        columns, most_columns, all_columns = culprits(search, row, "entries", MAX_NAMED_ENTRIES)
         named |= {(int(row.outputs[0]), int(column.entries[0])) for column in columns}
         complete, most = complete and all_columns, most or most_columns
     if most_rows and most:
@@ -238,12 +240,12 @@ def culprits(search: Search, failed: Pair, side: Side, most: int) -> tuple[list[
     failures were divided down to single ones.
     """
     size = len(getattr(failed, side))
-    if size > 2 * PARTS:
-        sample = search.rng.permutation(size)[:PARTS]
+    if size > 2 * SINGLES_TESTED:
+        sample = search.rng.permutation(size)[:SINGLES_TESTED]
         tried = [search.part(failed, side, np.array([k])) for k in sample]
         failing = [pair for pair in tried if pair.fails]
-        if len(failing) >= DENSE:
-            return failing[: DENSE // 2], True, True
+        if len(failing) >= MIN_FAILING_SINGLES:
+            return failing[: MIN_FAILING_SINGLES // 2], True, True
 
     def halves(node: Pair) -> tuple[Pair, ...]:
         count = len(getattr(node, side))
@@ -258,7 +260,7 @@ def _sample(search: Search) -> set[tuple[int, int]]:
     """Draw entries to be checked one by one: a few columns, at outputs that depend on them."""
     found: set[tuple[int, int]] = set()
     p, q = search.home.size, search.function.size
-    for j in map(int, search.rng.permutation(p)[:COLUMNS]):
+    for j in map(int, search.rng.permutation(p)[:SAMPLED_COLUMNS]):
         changes = search.changes(np.array([j]), search.home.scales[[j]])
         most = np.argsort(-changes, kind="stable")[: ROWS // 2]
         found |= {(int(i), j) for i in [*most, *search.rng.integers(q, size=ROWS - ROWS // 2)]}

@@ -24,34 +24,34 @@ from gradlab.gradients.slopes import Bar, Slope, slope
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
-EIGHTHS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
+FACTORS = np.array([sign * k / 16 for sign in (-1, 1) for k in range(8, 17)])
 """Random factors of few bits, so that a step along a direction of them is nearly exact."""
 
-DIRECTIONS = 8
+RANDOM_DIRECTIONS = 8
 """Number of random directions through entries with kinks, after the most informative ones."""
 
-NEAR = 2.0**-18
+KINK_DISTANCE = 2.0**-18
 """Distance of a point near a kink, relative to the scale."""
 
-BETWEEN = (2.0**-18, 2.0**-23, 2.0**-28)
+NEIGHBOURHOOD_SCALES = (2.0**-18, 2.0**-23, 2.0**-28)
 """Scales of neighbourhoods that may be free of jumps. With thousands of entries, some jumps lie
 within 2^-18."""
 
-NEARER = 2.0**-34
+NO_KINK_DISTANCE = 2.0**-34
 """Distance of a nearby point if no kink was seen. It is smaller than that to a kink close by."""
 
-CLEARLY = 100
+DISTINCT_BARS = 100
 """Distance, in error bars, above which two slopes differ."""
 
-TRIED = 3
+WRONG_ENTRIES_TO_TRY = 3
 """Number of wrong entries measured at nearby points before the loss is taken to be smooth."""
 
-GENERIC = 3
+GENERIC_DIRECTIONS = 3
 """Number of random directions along which a claimed gradient must equal that of a nearby point. A
 wrong one passes each with a probability of about the relative error bar."""
 
-OUTSIDE = "the gradient lies outside of them"
-TOGETHER = "not a joint subgradient"
+OUTSIDE_NOTE = "the gradient lies outside of them"
+NOT_JOINT_NOTE = "not a joint subgradient"
 
 
 @dataclass(frozen=True)
@@ -105,7 +105,7 @@ def between_jumps(
     """
     line = surface.along(entries, direction)
     finest = finest_step(surface.x[entries], direction)
-    for scale in BETWEEN:
+    for scale in NEIGHBOURHOOD_SCALES:
         near = slope(
             line,
             scale=scale,
@@ -135,7 +135,7 @@ def invalid_choices(
     entries = np.array([f.number for f in kinks])
     gaps = np.array([f.slope.right.value - f.slope.left.value for f in kinks])
     wrong = {
-        f.number: OUTSIDE
+        f.number: OUTSIDE_NOTE
         for f in kinks
         if not allows(f.slope, f.analytic, f.roundoff)
         and not is_limit(surface, entries, gaps, [f.number], np.ones(1), f.analytic, f, rng)
@@ -150,7 +150,7 @@ def invalid_choices(
         if not allows(along, claimed, roundoff) and not is_limit(
             surface, entries, gaps, entries, v, claimed, roundoff, rng
         ):
-            return dict.fromkeys(map(int, entries), TOGETHER)
+            return dict.fromkeys(map(int, entries), NOT_JOINT_NOTE)
     return {}
 
 
@@ -167,17 +167,21 @@ def is_gradient_nearby(
     which = np.array(sorted(entries))
     ramp = np.arange(surface.size, 0, -1) / surface.size
     for sign in (1, -1):
-        start = surface.x + sign * NEAR * ramp * surface.widths
-        for done in range(GENERIC):
-            v = surface.widths[which] * rng.choice(EIGHTHS, len(which))
+        start = surface.x + sign * KINK_DISTANCE * ramp * surface.widths
+        for done in range(GENERIC_DIRECTIONS):
+            v = surface.widths[which] * rng.choice(FACTORS, len(which))
             line = surface.along(which, v, start)
-            found = surface.slope(line, scale=NEAR / surface.size, effort="brief")
+            found = surface.slope(line, scale=KINK_DISTANCE / surface.size, effort="brief")
             size = np.abs(analytic.values[which] * v).sum()
-            bar = found.error + analytic.floor[which] @ np.abs(v) + 8 * NEAR * size
+            bar = found.error + analytic.floor[which] @ np.abs(v) + 8 * KINK_DISTANCE * size
             apart = abs(float(analytic.values[which] @ v) - found.value)
-            if found.kind not in ("smooth", "flat") or not apart <= bar or bar > size / CLEARLY:
+            if (
+                found.kind not in ("smooth", "flat")
+                or not apart <= bar
+                or bar > size / DISTINCT_BARS
+            ):
                 break
-            if done == GENERIC - 1:
+            if done == GENERIC_DIRECTIONS - 1:
                 return True
     return False
 
@@ -193,10 +197,12 @@ def limits_nearby(
     every = np.arange(surface.size)
     valid: dict[int, str] = {}
     for count, f in enumerate(apart):
-        if count >= TRIED and not valid:
+        if count >= WRONG_ENTRIES_TO_TRY and not valid:
             break
         pull = np.ones(surface.size)
-        if is_limit(surface, every, pull, [f.number], np.ones(1), f.analytic, f, rng, NEARER):
+        if is_limit(
+            surface, every, pull, [f.number], np.ones(1), f.analytic, f, rng, NO_KINK_DISTANCE
+        ):
             valid[f.number] = f"slope {f.slope.value:.6g} here, other slopes nearby"
     return valid
 
@@ -210,7 +216,7 @@ def is_limit(
     claimed: float,
     known: Finding | float,
     rng: np.random.Generator,
-    distance: float = NEAR,
+    distance: float = KINK_DISTANCE,
 ) -> bool:
     """Tell whether `claimed` lies between the slopes along `v` at points near the parameters.
 
@@ -234,7 +240,7 @@ def is_limit(
         found = surface.slope(line, scale=distance, finest=finest, noise=noise, effort="brief")
         kinked = found.kind == "kink"
         seen += [found.left, found.right] if kinked else [Bar(found.value, found.error)]
-        if _span(seen, claimed, roundoff, drift=8 * distance):
+        if _lies_between(seen, claimed, roundoff, drift=8 * distance):
             return True
     return False
 
@@ -251,11 +257,11 @@ def _telling_directions(
     if way.any():
         yield way / np.abs(way / scales).max()
     yield scales
-    for _ in range(DIRECTIONS):
-        yield scales * rng.choice(EIGHTHS, len(scales))
+    for _ in range(RANDOM_DIRECTIONS):
+        yield scales * rng.choice(FACTORS, len(scales))
 
 
-def _span(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> bool:
+def _lies_between(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> bool:
     """Tell whether `claimed` lies between two slopes that differ significantly.
 
     `drift` is their relative error from being measured at nearby points.
@@ -266,7 +272,7 @@ def _span(seen: list[Bar], claimed: float, roundoff: float, drift: float) -> boo
     low, high = min(known), max(known)
     error = max(low.error, high.error) + roundoff + drift * max(abs(low.value), abs(high.value))
     return (
-        high.value - low.value > CLEARLY * error
+        high.value - low.value > DISTINCT_BARS * error
         and low.value - error <= claimed <= high.value + error
     )
 
@@ -280,9 +286,9 @@ def _offsets(scales: Array, pull: Array, rng: np.random.Generator) -> Iterator[A
     """
     extreme = np.where(pull >= 0, scales, -scales)
     yield from (pull, -pull, extreme, -extreme, scales, -scales)
-    if 1 < len(scales) <= DIRECTIONS:
+    if 1 < len(scales) <= RANDOM_DIRECTIONS:
         for single in np.diag(scales):
             yield from (single, -single)
     if len(scales) > 1:
-        for _ in range(DIRECTIONS):
-            yield scales * rng.choice(EIGHTHS, len(scales))
+        for _ in range(RANDOM_DIRECTIONS):
+            yield scales * rng.choice(FACTORS, len(scales))

@@ -10,11 +10,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from gradlab.checking.analytic import grows
+from gradlab.checking.analytic import is_accumulating
 from gradlab.checking.native_way import Name
 from gradlab.errors import ParameterError
 
-BEFORE = ("d", "d_", "grad_")
+GRADIENT_PREFIXES = ("d", "d_", "grad_")
 """Prefixes that turn the name of a parameter into the name of its gradient."""
 
 
@@ -84,7 +84,7 @@ def functions_of(layer: Any, args: Sequence[Any]) -> Passes:
     slots += _slots(vars(own), {n: value for n, value in held.items() if n not in inputs})
     known = [getattr(own, slot.name) for slot in slots]
     slots += [item for item in _items(own) if not any(item.value(own) is k for k in known)]
-    adding += _adding(own, slots, both)
+    adding += _accumulating_slots(own, slots, both)
     parameters = [np.array(slot.value(own)) for slot in slots]
     names = [*inputs, *(slot.name for slot in slots)]
     return Passes(forward, backward, (*args, *parameters), names, _notes(adding))
@@ -169,18 +169,18 @@ def _slots(now: Mapping[str, Any], before: Mapping[str, Any]) -> list[Slot]:
     return [
         Slot(name, name, prefix + name)
         for name, value in before.items()
-        for prefix in BEFORE
+        for prefix in GRADIENT_PREFIXES
         if now.get(name) is value and _has_floats(now.get(prefix + name))
     ]
 
 
-def _adding(layer: Any, slots: Sequence[Slot], both: Callable[[], None]) -> list[Slot]:
+def _accumulating_slots(layer: Any, slots: Sequence[Slot], both: Callable[[], None]) -> list[Slot]:
     """Return the slots whose gradient grows if `both` passes are called again."""
     seen = []
     for _ in range(3):
         seen.append([np.array(slot.gradient(layer)) for slot in slots])
         both()
-    return [slot for slot, *three in zip(slots, *seen, strict=True) if grows(*three)]
+    return [slot for slot, *three in zip(slots, *seen, strict=True) if is_accumulating(*three)]
 
 
 def _notes(adding: Sequence[Slot]) -> tuple[str, ...]:

@@ -18,7 +18,7 @@ from gradlab import options
 from gradlab.arrays.read_only import read_only
 from gradlab.checking.derivatives import check_derivatives
 from gradlab.checking.layer_objects import (
-    BEFORE,
+    GRADIENT_PREFIXES,
     argument_names,
     functions_of,
     is_floats,
@@ -28,7 +28,7 @@ from gradlab.checking.layer_objects import (
 from gradlab.checking.report import DerivativeReport
 from gradlab.errors import OptionError, ParameterError
 
-PREFIXES = ("", *BEFORE)
+KEY_PREFIXES = ("", *GRADIENT_PREFIXES)
 """Prefixes that an argument's name may have in a dict of gradients."""
 
 
@@ -207,7 +207,7 @@ class _Layer:
 def _by_name(found: Mapping[Any, Any], names: Sequence[str]) -> dict[str, Any]:
     named = {}
     for name in names:
-        for prefix in PREFIXES:
+        for prefix in KEY_PREFIXES:
             if prefix + name in found:
                 named[name] = found[prefix + name]
     if not named:

@@ -25,7 +25,7 @@ from gradlab.checking.complex_numbers import Real, has_complex
 from gradlab.checking.native_jax import JaxLoss, converts_to_numpy, is_jax
 from gradlab.checking.native_torch import TorchLoss, is_torch
 from gradlab.checking.native_way import (
-    OWN,
+    OWN_DTYPE,
     Gradient,
     Name,
     NativeWay,
@@ -43,7 +43,7 @@ from gradlab.params import Array, flatten
 
 NativeLoss: TypeAlias = TorchLoss | JaxLoss
 
-LISTED = 5
+MAX_LISTED = 5
 """Largest number of parameters that a note names."""
 
 
@@ -188,7 +188,7 @@ def _precision_notes(
 ) -> list[str]:
     """Return notes if the loss is not evaluated in float64."""
     dtype = np.asarray(value).dtype
-    if refusals and way is OWN:
+    if refusals and way is OWN_DTYPE:
         return [
             f"evaluated in its own precision, as it raises in float64: {reason_of(refusals[0])}"
         ]
@@ -202,16 +202,18 @@ def _missing_notes(native: NativeLoss, way: NativeWay, value: Any, found: Gradie
     missing = [name for name, array in zip(native.names, found, strict=True) if array is None]
     if not missing:
         return []
-    if len(missing) == len(found) and native.value(way, _beside(native.leaves)) == value:
+    if len(missing) == len(found) and native.value(way, _nearby_leaves(native.leaves)) == value:
         raise LossError(
             "the loss does not depend on the parameters that it is given: compute it from its "
             "first argument (of a module, that is a copy), not from what the loss closes over"
         )
-    rest = f" and {len(missing) - LISTED} more" if len(missing) > LISTED else ""
-    return [f"{native.library} has no gradient for {', '.join(missing[:LISTED])}{rest}: taken as 0"]
+    rest = f" and {len(missing) - MAX_LISTED} more" if len(missing) > MAX_LISTED else ""
+    return [
+        f"{native.library} has no gradient for {', '.join(missing[:MAX_LISTED])}{rest}: taken as 0"
+    ]
 
 
-def _beside(leaves: Sequence[Array]) -> list[Array]:
+def _nearby_leaves(leaves: Sequence[Array]) -> list[Array]:
     """Return leaves at a nearby point."""
     rng = np.random.default_rng(0)
     return [

@@ -16,15 +16,15 @@ from typing import Any
 import numpy as np
 
 from gradlab.checking.complex_numbers import Convention
-from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
+from gradlab.checking.native_way import FLOAT64, OWN_DTYPE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError
 from gradlab.params import BARE, Array
 
-LONGEST = 1000
+MAX_COMPILED_OPERATIONS = 1000
 """Largest number of operations of a loss that is compiled. Compiling a longer one, such as an
 unrolled loop, takes longer than the evaluations."""
 
-CLOSE = 1e4
+MAX_COMPILED_DIFFERENCE = 1e4
 """Largest difference between the compiled and the uncompiled loss, in units of the round-off."""
 
 
@@ -52,7 +52,7 @@ class JaxLoss:
     library = "JAX"
     backend = "jax"
     convention: Convention = "jax"
-    ways = (WIDE, OWN)  # the arrays' own dtypes with the user's setting of x64
+    ways = (FLOAT64, OWN_DTYPE)  # the arrays' own dtypes with the user's setting of x64
 
     def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
         self.jax = sys.modules["jax"]
@@ -159,13 +159,13 @@ class JaxLoss:
         self._compiled[way] = None
         call = partial(self._call, way)
         try:
-            if len(self.jax.make_jaxpr(call)(roots).jaxpr.eqns) > LONGEST:
+            if len(self.jax.make_jaxpr(call)(roots).jaxpr.eqns) > MAX_COMPILED_OPERATIONS:
                 return
             compiled = self.jax.jit(call)
             apart = abs(float(as_numpy(compiled(roots))) - float(value))
         except Exception:  # control flow depends on values, or the loss converts to NumPy
             return
-        if apart <= CLOSE * np.finfo(value.dtype).eps * abs(float(value)):
+        if apart <= MAX_COMPILED_DIFFERENCE * np.finfo(value.dtype).eps * abs(float(value)):
             self._compiled[way] = compiled
 
     def _setting(self, way: NativeWay) -> AbstractContextManager[Any]:

@@ -16,7 +16,7 @@ from functools import partial
 from typing import Any
 
 from gradlab.checking.complex_numbers import Convention
-from gradlab.checking.native_way import OWN, WIDE, Gradient, NativeWay, in_dtype, matched
+from gradlab.checking.native_way import FLOAT64, OWN_DTYPE, Gradient, NativeWay, in_dtype, matched
 from gradlab.errors import ParameterError, reason_of
 from gradlab.params import Array, flatten
 
@@ -38,7 +38,7 @@ class TorchLoss:
     library = "PyTorch"
     backend = "torch"
     convention: Convention = "torch"
-    ways = (WIDE, NativeWay(WIDE.dtype, widens=True), OWN)
+    ways = (FLOAT64, NativeWay(FLOAT64.dtype, widens=True), OWN_DTYPE)
 
     def __init__(self, loss: Callable[..., Any], params: Any, args: tuple[Any, ...]) -> None:
         self.torch = sys.modules["torch"]

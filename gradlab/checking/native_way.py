@@ -28,8 +28,8 @@ class NativeWay:
     widens: bool = False
 
 
-WIDE = NativeWay(np.dtype(np.float64))
-OWN = NativeWay(None)
+FLOAT64 = NativeWay(np.dtype(np.float64))
+OWN_DTYPE = NativeWay(None)
 
 
 class Name(str):

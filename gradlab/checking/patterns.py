@@ -12,9 +12,9 @@ from typing import TypeAlias
 
 import numpy as np
 
-from gradlab.checking.columns import CLEAR, EXACT, Columns
+from gradlab.checking.columns import ROUNDOFF, SIGNIFICANT_RATIO, Columns
 
-CONSTANTS = {
+COMMON_FACTORS = {
     "ln 10": float(np.log(10)),
     "1/ln 10": float(1 / np.log(10)),
     "ln 2": float(np.log(2)),
@@ -30,13 +30,13 @@ CONSTANTS = {
 }
 """Factors that formulas often lack, or contain twice."""
 
-TOGETHER = 4
+MIN_WRONG_IN_LINE = 4
 """Number of wrong entries of a sample in one row or column that rules out coincidence."""
 
-FEW = 3
+MAX_LINES = 3
 """Largest number of rows or columns that a cause names."""
 
-ROUND = (0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
+COMMON_CLIPPING_LIMITS = (0.01, 0.1, 0.25, 0.5, 1.0, 2.0, 3.0, 5.0, 10.0, 100.0)
 """Common limits for clipping gradients."""
 
 Pattern: TypeAlias = Callable[[Columns], Iterator[str]]
@@ -94,7 +94,7 @@ def _name(factor: float, accuracy: float, lengths: Collection[int] = ()) -> tupl
         if whole == 2 and size < 1:
             why = ": the 2 of a square?"
         return f"{whole:,} times too {how}{sign}{why}", True
-    for name, constant in CONSTANTS.items():
+    for name, constant in COMMON_FACTORS.items():
         if accuracy < 1e-4 and equal(size, constant):
             return f"{name} times what it should be{sign}", True
     off = size - 1
@@ -106,7 +106,7 @@ def _clipped(c: Columns) -> Iterator[str]:
     """Recognise entries clipped at a limit, or a leaf scaled down to a round norm."""
     wrong = c.where(c.wrong)
     limit = float(np.abs(c.analytic).max())
-    cut = np.abs(np.abs(wrong.analytic) - limit) <= 4 * EXACT * limit
+    cut = np.abs(np.abs(wrong.analytic) - limit) <= 4 * ROUNDOFF * limit
     same_sign = np.sign(wrong.analytic) == np.sign(wrong.numerical)
     larger = np.abs(wrong.numerical) > limit
     varied = np.ptp(np.abs(wrong.numerical)) > 2 * wrong.tolerance.max(initial=0.0)
@@ -114,7 +114,7 @@ def _clipped(c: Columns) -> Iterator[str]:
     if varied and (cut & same_sign & larger).all():
         yield f"clipped to [-{limit:.6g}, {limit:.6g}]"
     length = float(np.linalg.norm(c.analytic))
-    if c.complete and any(abs(length - r) <= 1e-6 * r for r in ROUND):
+    if c.complete and any(abs(length - r) <= 1e-6 * r for r in COMMON_CLIPPING_LIMITS):
         factor = c.fit(c.analytic, c.numerical)
         if 0 < factor < 1 and c.analytic.size > 1 and c.explained(c.analytic / factor):
             yield f"scaled to a length of {length:.6g}: clipped by its norm?"
@@ -123,7 +123,7 @@ def _clipped(c: Columns) -> Iterator[str]:
 def _term(c: Columns) -> Iterator[str]:
     """Recognise a missing or superfluous multiple of the parameter, of its sign, or of 1."""
     gap = c.analytic - c.numerical
-    if np.count_nonzero(np.abs(gap) > CLEAR * c.tolerance) < 3:
+    if np.count_nonzero(np.abs(gap) > SIGNIFICANT_RATIO * c.tolerance) < 3:
         return
     terms = [("", np.ones_like(gap), "")]
     if np.isfinite(c.value).all():
@@ -197,8 +197,12 @@ def _missing_mean(c: Columns) -> Iterator[str]:
     a, n, tolerance = (x.reshape(c.shape) for x in (c.analytic, c.numerical, c.tolerance))
     bar = tolerance.sum(axis=0)
     vanish = np.abs(n.sum(axis=0)) <= bar
-    known = np.abs(n).sum(axis=0) > CLEAR * bar
-    if known.sum() > 1 and vanish.all() and (np.abs(a.sum(axis=0)) > CLEAR * bar)[known].all():
+    known = np.abs(n).sum(axis=0) > SIGNIFICANT_RATIO * bar
+    if (
+        known.sum() > 1
+        and vanish.all()
+        and (np.abs(a.sum(axis=0)) > SIGNIFICANT_RATIO * bar)[known].all()
+    ):
         yield (
             "the columns do not add up to 0, as the slopes of the loss do: "
             "is the path through the mean of a batch norm missing?"
@@ -250,12 +254,12 @@ def in_part(c: Columns) -> Iterator[str]:
 def _place(c: Columns) -> str:
     """Name the few rows, columns or slices that contain all wrong entries and no right ones."""
     wrong, right = c.index[c.wrong], c.index[~c.wrong & c.clear]
-    enough = 2 if c.complete else TOGETHER
+    enough = 2 if c.complete else MIN_WRONG_IN_LINE
     if len(c.shape) < 2 or not len(right):  # right entries may all be 0, as with dead units
         return ""
     for axis in range(len(c.shape)):
         at = np.unique(wrong[:, axis])
-        few = len(at) <= FEW and len(at) < c.shape[axis] and len(wrong) >= enough * len(at)
+        few = len(at) <= MAX_LINES and len(at) < c.shape[axis] and len(wrong) >= enough * len(at)
         if few and not np.isin(right[:, axis], at).any():
             name = ("row", "column")[axis] if len(c.shape) == 2 else f"slice along axis {axis},"
             several = "s" if len(at) > 1 and name in ("row", "column") else ""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions
     from rich.terminal_theme import TerminalTheme
 
-WIDTH = 100
+TEXT_WIDTH = 100
 """Width of a report as text, in columns."""
 
 NOTEBOOK_COLOURS = ["#000000", "#d9363e", "#1a8a3c", "#9a6c00", "#000000", "#000000", "#0e8390"]
@@ -116,7 +116,7 @@ class GradientReport(Result):
         from rich.console import Console
 
         console = Console(
-            file=StringIO(), width=WIDTH, record=True, force_jupyter=False, highlight=False
+            file=StringIO(), width=TEXT_WIDTH, record=True, force_jupyter=False, highlight=False
         )
         console.print(self)
         return console

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from gradlab.checking.causes import SMALL
+from gradlab.checking.causes import SMALL_ERROR
 from gradlab.checking.result import Entry, Leaf, Result, Verdict
 
 STYLES: dict[Verdict, str] = {
@@ -23,15 +23,17 @@ STYLES: dict[Verdict, str] = {
     "mismatch": "bold red",
 }
 
-SHOWN = 8
+MAX_SHOWN = 8
 """Largest number each of entries, leaves and notes that a report shows."""
 
-CONSTANT = (
+ZERO_GRADIENT_MESSAGE = (
     "its gradient is zero; let the loss use its first argument instead of parameters of its own, "
     "or check at another point"
 )
 
-ADVICE = "evaluate it in float64, subtract a constant from it, or check at another point"
+INCONCLUSIVE_ADVICE = (
+    "evaluate it in float64, subtract a constant from it, or check at another point"
+)
 
 
 def headline(report: Result) -> str:
@@ -52,10 +54,10 @@ def headline(report: Result) -> str:
         )
     match report.verdict:
         case "agree":
-            return f"the {what} {_is(what)} that of the {of}, as far as the error bars reach"
+            return f"the {what} {_verb(what)} that of the {of}, as far as the error bars reach"
         case "kink":
             return (
-                f"the {what} {_is(what)} a valid choice at kinks of the {of}, and right elsewhere"
+                f"the {what} {_verb(what)} a valid choice at kinks of the {of}, and right elsewhere"
             )
         case "inconclusive":
             return f"the {of} is not precise enough to measure its slope"
@@ -64,12 +66,14 @@ def headline(report: Result) -> str:
     if not (wrong or leaves):
         return f"the {what} {'contradict each other' if ' and ' in what else 'contradicts itself'}"
     if report.mode == "entries":
-        some = f"{wrong:,} of {report.size:,} entries" if wrong < report.size else _all(wrong)
+        some = (
+            f"{wrong:,} of {report.size:,} entries" if wrong < report.size else _all_entries(wrong)
+        )
         return f"{some} of the {what} {'is' if wrong == 1 else 'are'} wrong"
-    return f"the {what} {_is(what)} wrong in {_listed(leaves)}"
+    return f"the {what} {_verb(what)} wrong in {_listed(leaves)}"
 
 
-def _is(what: str) -> str:
+def _verb(what: str) -> str:
     return "are" if " and " in what else "is"
 
 
@@ -86,7 +90,7 @@ def render(report: Result, console: Console, width: int) -> Iterator[Text]:
     told = [*_causes(report.leaves), *map(Text, (*report.notes, *_advice(report)))]
     for line in _capped(told, "more such lines"):
         yield from fitted(line, indent="  ")
-    rows, left = _telling(report)
+    rows, left = _telling_entries(report)
     if rows:
         yield Text("")
         yield from _table(report, rows, width)
@@ -100,10 +104,10 @@ def render(report: Result, console: Console, width: int) -> Iterator[Text]:
 def _advice(report: Result) -> Iterator[str]:
     """Yield what to do next, if the verdict does not say it."""
     if report.constant:
-        yield CONSTANT
+        yield ZERO_GRADIENT_MESSAGE
     elif report.verdict == "inconclusive" and report.size:
-        yield ADVICE
-    elif report.mismatches and report.difference and 0 < report.difference.relative <= SMALL:
+        yield INCONCLUSIVE_ADVICE
+    elif report.mismatches and report.difference and 0 < report.difference.relative <= SMALL_ERROR:
         share = 10.0 ** math.ceil(math.log10(1.1 * report.difference.relative))
         yield (
             "small errors: if the loss has a solver inside, or the derivative is an approximation, "
@@ -112,8 +116,8 @@ def _advice(report: Result) -> Iterator[str]:
 
 
 def _capped(lines: Sequence[Text], rest: str) -> list[Text]:
-    over = len(lines) - SHOWN
-    return [*lines[:SHOWN], Text(f"… and {over:,} {rest}", "dim")] if over > 0 else list(lines)
+    over = len(lines) - MAX_SHOWN
+    return [*lines[:MAX_SHOWN], Text(f"… and {over:,} {rest}", "dim")] if over > 0 else list(lines)
 
 
 def _causes(leaves: Sequence[Leaf]) -> list[Text]:
@@ -137,14 +141,14 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, [", ".join(shown[:-1]), shown[-1]]))
 
 
-def _all(size: int) -> str:
+def _all_entries(size: int) -> str:
     return "the one entry" if size == 1 else f"all {size:,} entries"
 
 
 # The entries
 
 
-def _telling(report: Result) -> tuple[list[Entry], int]:
+def _telling_entries(report: Result) -> tuple[list[Entry], int]:
     """Return the entries that explain the verdict, and the number of further ones.
 
     They are the wrong entries if there are any, else those that do not agree, else a few.
@@ -153,7 +157,7 @@ def _telling(report: Result) -> tuple[list[Entry], int]:
     count = sum(entry.verdict in shown for entry in report.entries)
     if not count:
         return [] if report.verdict == "mismatch" else report.most_telling(3), 0
-    told = [entry for entry in report.most_telling(SHOWN) if entry.verdict in shown]
+    told = [entry for entry in report.most_telling(MAX_SHOWN) if entry.verdict in shown]
     return told, count - len(told)
 
 
@@ -236,7 +240,7 @@ def _ratio(entry: Entry) -> Text:
 
 def _summary(report: Result) -> Iterator[tuple[str, str]]:
     counts = ", ".join(f"{number:,} {verdict}" for verdict, number in report.counts.items())
-    looked_at = _all(report.size)
+    looked_at = _all_entries(report.size)
     if report.mode == "directional":
         yield "directions", f"through {looked_at}"
         looked_at = f"{len(report.entries):,} of {report.size:,} entries"
@@ -246,11 +250,11 @@ def _summary(report: Result) -> Iterator[tuple[str, str]]:
         differs = f"by relative errors up to {relative:.1g}, at {name}"
         yield "differs", differs if relative else "nowhere"
     if report.resolution:
-        yield "resolves", _resolves(report.resolution)
+        yield "resolves", _resolution_text(report.resolution)
     yield "cost", f"{report.evaluations:,} evaluations of the {report.of}, {report.seconds:.2g} s"
 
 
-def _resolves(resolution: float) -> str:
+def _resolution_text(resolution: float) -> str:
     """Describe the smallest error that would have been detected."""
     if not math.isfinite(resolution):
         return "nothing"

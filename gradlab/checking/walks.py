@@ -14,18 +14,22 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from gradlab.checking.entries import BLATANT, NEGLIGIBLE, RESOLVED
-from gradlab.checking.kinks import CLEARLY, allows, between_jumps, is_limit
+from gradlab.checking.entries import (
+    CERTAIN_MISMATCH_RATIO,
+    NEGLIGIBLE_TOLERANCE,
+    RESOLVED_TOLERANCE,
+)
+from gradlab.checking.kinks import DISTINCT_BARS, allows, between_jumps, is_limit
 from gradlab.checking.result import Verdict
 from gradlab.gradients.slopes import Slope
 from gradlab.gradients.surface import Surface
 from gradlab.params import Array
 
-SEARCH = 100
+EVALUATIONS_PER_LEVEL = 100
 """Largest number of evaluations of a search, divided by 10 + log₂(entries)."""
 
 
-class Along(NamedTuple):
+class ClaimedSlope(NamedTuple):
     """A claimed slope along a direction."""
 
     claimed: float
@@ -75,7 +79,7 @@ class Walk:
     @property
     def resolves(self) -> bool:
         """Whether an error as large as the slope itself would be detected."""
-        return self.tolerance <= RESOLVED * max(self.size, abs(self.measured.value))
+        return self.tolerance <= RESOLVED_TOLERANCE * max(self.size, abs(self.measured.value))
 
     @property
     def excess(self) -> float:
@@ -88,7 +92,7 @@ def walk_along(
     surface: Surface,
     entries: Array,
     direction: Array,
-    claim: Along,
+    claim: ClaimedSlope,
     rng: np.random.Generator,
     bits: int,
 ) -> Walk:
@@ -112,16 +116,16 @@ def walk_along(
         return compared(piece) if piece else None
 
     if surface.rounding:
-        found = beside(NEGLIGIBLE * claim.size)
+        found = beside(NEGLIGIBLE_TOLERANCE * claim.size)
         if found and not found.fails:
             return found
     found = compared(surface.slope(line))
-    if found.fails and found.excess < BLATANT:
+    if found.fails and found.excess < CERTAIN_MISMATCH_RATIO:
         found = compared(surface.slope(line, effort="thorough"))
     if found.resolves and not (found.fails and surface.rounding):
         return found
     size = max(found.size, abs(found.measured.value))
-    between = beside(min(NEGLIGIBLE * size, found.measured.error / CLEARLY))
+    between = beside(min(NEGLIGIBLE_TOLERANCE * size, found.measured.error / DISTINCT_BARS))
     # If the error bar across jumps resolves nothing, the slope between the jumps decides.
     return found if between is None or (between.fails and found.resolves) else between
 
@@ -144,7 +148,7 @@ def bisect(
     """
     found: list[W] = []
     queue: list[tuple[float, int, W]] = [(-failed.excess, 0, failed)]
-    limit = evaluations() + SEARCH * (10 + int(np.log2(size)))
+    limit = evaluations() + EVALUATIONS_PER_LEVEL * (10 + int(np.log2(size)))
     lost, order = False, 1
     while queue and len(found) < most and evaluations() < limit:
         node = heapq.heappop(queue)[2]

@@ -19,7 +19,7 @@ app = typer.Typer(
     help="A laboratory for derivatives: one loss, many ways to differentiate it, one trainer.",
     epilog="Start with `gradlab compare`: it takes no arguments and less than a minute.",
 )
-NEXT = {
+NEXT_STEPS = {
     "compare": "one network, trained by two gradients",
     "demo": "losses, derivatives, descent, in pictures",
     "train": "train a network on digits, and save it",
@@ -61,7 +61,7 @@ def root(
 def _show_what_next() -> None:
     out.print(Text.assemble((f"gradlab {__version__}", "bold"), ": a laboratory for derivatives\n"))
     steps = Table.grid(padding=(0, 2))
-    for command, what in NEXT.items():
+    for command, what in NEXT_STEPS.items():
         steps.add_row(Text(f"  gradlab {command}", "bold"), what)
     out.print(steps)
     out.print(

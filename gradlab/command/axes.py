@@ -19,12 +19,12 @@ from gradlab.errors import OptionError, unknown
 from gradlab.gradients import find_backend
 from gradlab.history import count
 
-ITERATIONS = 500
+DEFAULT_ITERATIONS = 500
 """Training steps of each training if none are given."""
 
-MOST_SEEDS = 1000
+MAX_SEEDS = 1000
 
-RULES = tuple(name for name in optimisers.RATES if name != "lbfgs")
+MINIBATCH_OPTIMISERS = tuple(name for name in optimisers.RATES if name != "lbfgs")
 """Optimisers that take minibatches, so that they can be compared after as many steps."""
 
 SCALES = ("xavier", "he", "normal")
@@ -91,8 +91,10 @@ def _optimizer(text: str) -> dict[str, Any]:
     Here, ``sgd`` has no momentum, and ``momentum`` has.
     """
     name, colon, rate = text.partition(":")
-    if name not in ("momentum", *RULES):
-        raise OptionError(unknown("optimizer", name, ["sgd", "momentum", *RULES[1:]]))
+    if name not in ("momentum", *MINIBATCH_OPTIMISERS):
+        raise OptionError(
+            unknown("optimizer", name, ["sgd", "momentum", *MINIBATCH_OPTIMISERS[1:]])
+        )
     found: dict[str, Any] = {"optimizer": "sgd" if name == "momentum" else name}
     if name != "momentum":
         found["momentum"] = 0.0 if name == "sgd" else None
@@ -139,8 +141,8 @@ Seeds = Annotated[
 Optimizer = Annotated[
     str | None,
     typer.Option(
-        help=f"With --over: one of {', '.join(RULES)} [default: sgd].",
-        autocompletion=arguments.one_of(RULES),
+        help=f"With --over: one of {', '.join(MINIBATCH_OPTIMISERS)} [default: sgd].",
+        autocompletion=arguments.one_of(MINIBATCH_OPTIMISERS),
     ),
 ]
 
@@ -159,9 +161,10 @@ def settings_of(over: str, values: str | None, common: Setting) -> dict[str, Set
     """
     if over not in AXES:
         raise OptionError(f"--over {over}: {unknown('axis', over, AXES)}")
-    if common.optimizer not in RULES:
+    if common.optimizer not in MINIBATCH_OPTIMISERS:
         raise OptionError(
-            f"--optimizer {common.optimizer}: {unknown('optimizer', common.optimizer, RULES)}"
+            f"--optimizer {common.optimizer}: "
+            f"{unknown('optimizer', common.optimizer, MINIBATCH_OPTIMISERS)}"
         )
     field, changes, default = AXES[over]
     there = getattr(common, field)
@@ -209,8 +212,8 @@ def run(
     `training` has ``backend``, ``iterations``, ``batch_size`` and ``seed``.
     """
     settings = settings_of(over, values, common)
-    advice = f"give an integer from 1 to {MOST_SEEDS:,}"
-    number = options.integer("seeds", 3 if seeds is None else seeds, advice, most=MOST_SEEDS)
+    advice = f"give an integer from 1 to {MAX_SEEDS:,}"
+    number = options.integer("seeds", 3 if seeds is None else seeds, advice, most=MAX_SEEDS)
     first = options.integer("seed", training.pop("seed"), least=0)
     built = {name: s.training(training["iterations"]) for name, s in settings.items()}
     data = common.data

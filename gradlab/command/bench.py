@@ -15,7 +15,9 @@ from gradlab.command.arguments import Json, Output, one_of
 from gradlab.command.console import fail, out, show_table, spinner
 from gradlab.command.results import Folder, Writings
 
-FULL = "All benchmarks take over half an hour (--quick: three minutes). Ctrl-C keeps what is done."
+DURATION_NOTE = (
+    "All benchmarks take over half an hour (--quick: three minutes). Ctrl-C keeps what is done."
+)
 EXAMPLE = "Example: `gradlab bench accuracy scaling --quick`"
 
 
@@ -57,7 +59,7 @@ def bench(
         show_table(table)
         return
     if not (quick or names):
-        out.print(FULL, soft_wrap=True)
+        out.print(DURATION_NOTE, soft_wrap=True)
     outcomes: list[benchmarks.ScriptResult] = []
     with Folder(output, json_file) as folder, out.status("", spinner=spinner()) as status:
 

@@ -115,7 +115,7 @@ def check(
     try:
         with (
             out.status(Text(f"Checking {what}"), spinner=spinner()),
-            targets.blame(found.name),
+            targets.one_line_error(found.name),
             np.errstate(all="ignore"),  # NaN becomes an error where it matters
         ):
             report = check_gradients(

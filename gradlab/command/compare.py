@@ -13,7 +13,7 @@ from rich.text import Text
 
 from gradlab import datasets, network
 from gradlab.command import arguments, axes, networks
-from gradlab.command.console import NARROW, fail, out, show, width_of
+from gradlab.command.console import NARROW_WIDTH, fail, out, show, width_of
 from gradlab.command.results import Folder
 from gradlab.comparison import Comparison, Run
 from gradlab.comparison import compare as compare_backends
@@ -46,7 +46,9 @@ def compare(
     activation: arguments.Activation = "sigmoid",
     iterations: Annotated[
         int | None,
-        typer.Option(help=f"Steps of a training [default: 50; with --over {axes.ITERATIONS}]."),
+        typer.Option(
+            help=f"Steps of a training [default: 50; with --over {axes.DEFAULT_ITERATIONS}]."
+        ),
     ] = None,
     learning_rate: Annotated[
         float | None,
@@ -92,7 +94,7 @@ def compare(
             common,
             create,
             backend=axes.backend_of(backend),
-            iterations=axes.ITERATIONS if iterations is None else iterations,
+            iterations=axes.DEFAULT_ITERATIONS if iterations is None else iterations,
             batch_size=batch_size,
             seed=seed,
         )
@@ -167,7 +169,7 @@ def _tables(comparison: Comparison) -> list[Table]:
         for name, *cells in section:
             columns.add_row(name, *map(_marked, cells))
         columns.add_section()
-    if width_of(columns) <= NARROW:
+    if width_of(columns) <= NARROW_WIDTH:
         return [columns]
     return [_rows(comparison, section) for section in comparison.sections()]
 

@@ -24,16 +24,16 @@ from rich.text import Text
 
 from gradlab.command.neutral import NeutralConsole, visible
 
-PLAIN = {
+PLAIN_REPLACEMENTS = {
     "±": "+-", "²": "^2", "·": ".", "×": "x", "−": "-", "–": "-", "—": "-", "→": "->", "≤": "<=",
     "≥": ">=", "≈": "~", "∂": "d", "‘": "'", "’": "'", "“": '"', "”": '"',
 }  # fmt: skip
 """Replacements for characters that the encoding lacks."""
 
-NARROW = 80
+NARROW_WIDTH = 80
 """Width in columns of the narrowest terminal, or printed page, that tables are designed for."""
 
-UNCUT = 1000
+UNBOUNDED_WIDTH = 1000
 """Width in columns of output to a file or pipe, which has no edge: wider than any table."""
 
 
@@ -43,7 +43,7 @@ class _Console(NeutralConsole):
         # Read at each use: rich keeps what COLUMNS was when the console was made.
         columns = os.environ.get("COLUMNS", "")
         known = super().size
-        width = known.width if self.is_terminal else UNCUT
+        width = known.width if self.is_terminal else UNBOUNDED_WIDTH
         if columns.isdigit() and int(columns):
             width = int(columns)
         return ConsoleDimensions(width, known.height)
@@ -81,7 +81,7 @@ def plain(character: str) -> str:
     ['^2', '0', '...', 'e', '?']
     """
     related = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return PLAIN.get(character, related or "?")
+    return PLAIN_REPLACEMENTS.get(character, related or "?")
 
 
 def table(
@@ -106,13 +106,15 @@ def show(title: str, *tables: Table) -> None:
 def show_table(table: Table) -> None:
     """Print a table without cutting any cell, in parts if it is too wide."""
     for part in _parts(table):
-        width = max(out.width, min(width_of(part), UNCUT))  # a single column may be too wide
+        width = max(
+            out.width, min(width_of(part), UNBOUNDED_WIDTH)
+        )  # a single column may be too wide
         NeutralConsole(width=width, file=out.file).print(part)
 
 
 def width_of(table: Table) -> int:
     """Return the width of a table in which no cell wraps."""
-    unbounded = out.options.update(max_width=UNCUT)
+    unbounded = out.options.update(max_width=UNBOUNDED_WIDTH)
     return Measurement.get(out, unbounded, table).maximum
 
 
@@ -158,11 +160,11 @@ def _narrow(column: Column) -> Column:
 
 def fail(message: str, code: int) -> NoReturn:
     """Print an error and exit with a code."""
-    tell(message)
+    print_to_stderr(message)
     raise SystemExit(code)
 
 
-def tell(message: object) -> None:
+def print_to_stderr(message: object) -> None:
     """Print one line to standard error."""
     console = NeutralConsole(stderr=True)
     console.print(f"gradlab: {visible(str(message), one_line=True)}", soft_wrap=True)

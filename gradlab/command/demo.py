@@ -26,7 +26,7 @@ def demo(output: Output = None, json_file: Json = None) -> None:
     hand and numerically, gradients of a bowl, and the descent to its minimum.
     """
     with Folder(output, json_file) as folder:
-        told = story.tell()
+        told = story.compute()
         folder.write("demo", told.summary(), _figures(told))
     table = Table("loss", "right prediction", "wrong prediction")
     for name, values in told.losses.items():
@@ -54,7 +54,9 @@ def _figures(told: story.Story) -> dict[str, Callable[[], Figure]]:
 
     guesses = {
         f"{name}: cross entropy {told.losses['cross_entropy'][i]:.3f}": prediction
-        for i, (name, prediction) in enumerate({"right": story.RIGHT, "wrong": story.WRONG}.items())
+        for i, (name, prediction) in enumerate(
+            {"right": story.RIGHT_PREDICTION, "wrong": story.WRONG_PREDICTION}.items()
+        )
     }
     x0, x1 = np.meshgrid(*2 * [np.arange(-5.0, 5.0, 0.25)])
     return {

@@ -10,7 +10,7 @@ import typer
 
 from gradlab.command import bench, check, compare, demo, diagnose, evaluate, train
 from gradlab.command.application import Verb, app
-from gradlab.command.console import fail, show_what_can_be_shown, tell
+from gradlab.command.console import fail, print_to_stderr, show_what_can_be_shown
 from gradlab.errors import BackendError, GradlabError, OptionError, reason_of
 
 # In the order in which the help lists them.
@@ -23,7 +23,7 @@ app.command(epilog=demo.EXAMPLE, cls=Verb)(demo.demo)
 app.command(epilog=check.EXAMPLE, cls=Verb)(check.check)
 
 
-TYPED = {
+COMMAND_WORDINGS = {
     ", or a numpy.random.Generator": "",
     ", or a schedule": "",
     "continue from it with resume=True": "continue from it with --resume",
@@ -40,12 +40,12 @@ def _as_typed(message: str) -> str:
     '--batch-size 0: give an integer from 1'
     """
     message = re.sub(r"^(\w+)=", lambda option: f"--{option[1].replace('_', '-')} ", message)
-    for said, typed in TYPED.items():
+    for said, typed in COMMAND_WORDINGS.items():
         message = message.replace(said, typed)
     return message
 
 
-INTERRUPTED = 130
+INTERRUPTED_EXIT_CODE = 130
 """The exit code after Ctrl-C: 128 plus the number of SIGINT, as in shells."""
 
 _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, wherever typer keeps it
@@ -54,7 +54,7 @@ _USAGE_ERROR: Any = typer.BadParameter.__mro__[1]  # click's UsageError, whereve
 def main() -> NoReturn:
     """Run the command; each foreseeable error or warning is one line."""
     with warnings.catch_warnings():
-        warnings.showwarning = lambda message, *_, **__: tell(message)
+        warnings.showwarning = lambda message, *_, **__: print_to_stderr(message)
         _run()
 
 
@@ -62,7 +62,7 @@ def _run() -> NoReturn:
     try:
         show_what_can_be_shown()
         code = app(prog_name="gradlab", standalone_mode=False)
-        if code == INTERRUPTED:  # typer catches Ctrl-C and prints nothing
+        if code == INTERRUPTED_EXIT_CODE:  # typer catches Ctrl-C and prints nothing
             fail("interrupted", code)
     except _USAGE_ERROR as error:
         verb = error.ctx.command_path if error.ctx else "gradlab"
@@ -72,7 +72,7 @@ def _run() -> NoReturn:
     except GradlabError as error:
         fail(str(error), code=1)
     except (KeyboardInterrupt, typer.Abort):
-        fail("interrupted", code=INTERRUPTED)
+        fail("interrupted", code=INTERRUPTED_EXIT_CODE)
     except OSError as error:
         fail(f"{error.filename or 'file'}: {error.strerror or error}", code=1)
     except MemoryError as error:

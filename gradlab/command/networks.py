@@ -13,7 +13,7 @@ from gradlab.errors import OptionError, ParameterError, WeightsError
 from gradlab.history import History
 from gradlab.training.optimisers import lower
 
-DIVERGED = 100.0
+DIVERGENCE_RATIO = 100.0
 """Multiple of the initial loss above which a training counts as diverged. An untrained network has
 about the loss of a uniform guess."""
 
@@ -81,12 +81,12 @@ def require_fit(path: Path, trained: Any, data: datasets.Dataset) -> None:
 def has_diverged(history: History) -> bool:
     """Tell whether a training ended far above where it started."""
     losses = history.losses
-    return bool(losses) and losses[-1] > DIVERGED * max(losses[0], 1.0)
+    return bool(losses) and losses[-1] > DIVERGENCE_RATIO * max(losses[0], 1.0)
 
 
 def divergence(what: str, learning_rate: float) -> str:
     """Return a message about a diverged training, with advice."""
     return (
-        f"{what}: the training diverged, its loss ended more than {DIVERGED:g} times above its "
-        f"start; lower --learning-rate {learning_rate:g} to {lower(learning_rate)}"
+        f"{what}: the training diverged, its loss ended more than {DIVERGENCE_RATIO:g} times above "
+        f"its start; lower --learning-rate {learning_rate:g} to {lower(learning_rate)}"
     )

@@ -16,7 +16,7 @@ from rich.console import Console, ConsoleOptions, RenderableType
 from rich.segment import Segment
 from rich.text import Text
 
-_ACTIVE = re.compile(
+_CONTROL_CHARACTERS = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f"  # control characters, without tab and newline
     "\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069"  # marks of direction
     "\u2028\u2029"  # separators of lines
@@ -34,7 +34,7 @@ def visible(text: str, *, one_line: bool = False) -> str:
     >>> print(visible("weights\x1b[31m.npz"))
     weights\x1b[31m.npz
     """
-    shown = _ACTIVE.sub(_escaped, text)
+    shown = _CONTROL_CHARACTERS.sub(_escaped, text)
     return shown.replace("\n", "\\n") if one_line else shown
 
 
@@ -60,7 +60,7 @@ class NeutralConsole(Console):
     ) -> Iterable[Segment]:
         """Yield the escaped pieces of what is printed; all output passes through here."""
         for segment in super().render(renderable, options):
-            if segment.control or not _ACTIVE.search(segment.text):
+            if segment.control or not _CONTROL_CHARACTERS.search(segment.text):
                 yield segment
             else:
                 yield Segment(visible(segment.text), segment.style)

@@ -20,7 +20,7 @@ from gradlab.gradients import find_backend
 from gradlab.gradients.protocol import repeatable
 from gradlab.training import Fit, fit
 
-HISTORY = 2**28
+MAX_HISTORY_BYTES = 2**28
 """Largest size of a history file in bytes; ten million steps take 200 MB."""
 
 EXAMPLE = "Example: `gradlab train --dataset mnist --layers 50,100`"
@@ -180,7 +180,7 @@ def _may_go_on(
     if not names <= {"history.json", "weights.npz", "curves.png", "norms.png"}:
         return False
     try:
-        there = json.loads(files.read(folder / "history.json", HISTORY, OptionError))
+        there = json.loads(files.read(folder / "history.json", MAX_HISTORY_BYTES, OptionError))
         before = there["options"]
         longer = before["epochs"] <= training["epochs"]
         return bool(longer and before | {"epochs": 0} == training | {"epochs": 0})

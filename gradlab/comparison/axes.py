@@ -14,7 +14,7 @@ from gradlab.gradients import Loss
 from gradlab.training import Accuracy, Data, Fit, check_data, evaluate, fit
 from gradlab.training.stateful import evaluated_by
 
-REFUSED = {
+REFUSED_OPTIONS = {
     "seed": "give seeds= instead",
     "checkpoint": "a checkpoint belongs to one training; leave it out",
     "resume": "a checkpoint belongs to one training; leave it out",
@@ -128,7 +128,7 @@ def _options_of_each(common: dict[str, Any], values: Any) -> dict[str, dict[str,
             )
     each = {name: {**common, **given} for name, given in values.items()}
     for given in each.values():
-        for option, remedy in REFUSED.items():
+        for option, remedy in REFUSED_OPTIONS.items():
             if option in given:
                 raise OptionError(f"{option}={given[option]!r}: {remedy}")
         for what in ("data", "test"):

@@ -18,7 +18,7 @@ from gradlab.params import flatten
 from gradlab.params import size as count_entries
 from gradlab.training import Accuracy, Data, check_data, evaluate, fit
 
-KEPT = 2**27
+MAX_KEPT_BYTES = 2**27
 """Largest size, in bytes, of the parameters kept during a run. After an interruption, all runs are
 compared at their parameters after the same number of steps."""
 
@@ -85,7 +85,7 @@ def compare(
     test = check_data(test, "test data")
     exact = [meter for meter in meters if not meter.estimate] or meters
     reference = meters[names.index("autograd")] if "autograd" in names else exact[0]
-    room = KEPT // (len(meters) * max(1, sum(leaf.nbytes for leaf in flatten(params)[0])))
+    room = MAX_KEPT_BYTES // (len(meters) * max(1, sum(leaf.nbytes for leaf in flatten(params)[0])))
     followed: dict[str, Followed] = {}
     # The reference goes first, so that the others can be compared with it even after Ctrl-C.
     for meter in sorted(meters, key=lambda meter: meter is not reference):

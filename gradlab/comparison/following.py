@@ -37,16 +37,16 @@ class Follower:
                 self.differences.setdefault(path, []).append(difference)
         last, self.done = self.done, step.iteration + 1
         self.points[self.done] = step.updated
-        if last and not self._stays(last):
+        if last and not self._coincides(last):
             del self.points[last]
         if step.epoch is not None:
             self.ends.add(self.done)
         elif len(self.points) - len(self.ends) > self._room:
             self._every *= 2
-            self.points = {n: p for n, p in self.points.items() if self._stays(n)}
+            self.points = {n: p for n, p in self.points.items() if self._coincides(n)}
             self.points[self.done] = step.updated
 
-    def _stays(self, steps: int) -> bool:
+    def _coincides(self, steps: int) -> bool:
         return steps % self._every == 0 or steps in self.ends
 
 

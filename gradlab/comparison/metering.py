@@ -36,7 +36,9 @@ class Meter:
             self._calls, started = 0, time.perf_counter()
             outcome = run(params, *args)
             self.seconds.append(time.perf_counter() - started)
-            self.evaluations.append(self._worth(params, self._calls))  # not if Ctrl-C cut it off
+            self.evaluations.append(
+                self._equivalent_evaluations(params, self._calls)
+            )  # not if Ctrl-C cut it off
             return outcome
 
         return timed
@@ -58,7 +60,7 @@ class Meter:
             return None
         return float(min(self._of_first) * np.mean(self.evaluations))
 
-    def _worth(self, params: Any, calls: int) -> int:
+    def _equivalent_evaluations(self, params: Any, calls: int) -> int:
         """Return the number of evaluations that a gradient with `calls` calls is equivalent to."""
         worth = equivalent_evaluations(self.backend, count_entries(params)) or calls
         self.equivalent = self.equivalent or worth > calls

@@ -18,7 +18,7 @@ import numpy as np
 
 from gradlab.datasets.dataset import Raw, Split
 
-TRAINING = 1437
+TRAINING_SAMPLES = 1437
 
 
 def read() -> Raw:
@@ -35,5 +35,8 @@ def read() -> Raw:
         np.load(file, allow_pickle=False) as arrays,
     ):
         x, y = arrays["x"], arrays["y"]
-    train, test = Split(x[:TRAINING], y[:TRAINING]), Split(x[TRAINING:], y[TRAINING:])
+    train, test = (
+        Split(x[:TRAINING_SAMPLES], y[:TRAINING_SAMPLES]),
+        Split(x[TRAINING_SAMPLES:], y[TRAINING_SAMPLES:]),
+    )
     return Raw("digits", train, test, classes=10, maximum=16)

@@ -30,22 +30,22 @@ from gradlab.errors import DataError, reason_of
 
 Array: TypeAlias = NDArray[Any]
 
-LARGEST = 2**33
+MAX_ARCHIVE_BYTES = 2**33
 """Largest total size of the arrays of an archive, in bytes: 8 GiB. That fits into memory; an
 archive could otherwise unpack to a thousand times its size."""
 
-LARGEST_TEXT = 2**30
+MAX_TEXT_BYTES = 2**30
 """Largest size of a text or a pickle, also after unpacking, and of a pickle's arrays together, in
 bytes. All of it is held in memory, in addition to the arrays; MNIST takes 0.1 or 0.2 of it."""
 
-TEXT = (".csv", ".tsv", ".txt")
-PICKLE = (".pkl", ".pickle")
-SUFFIXES = (".npz", *TEXT, *PICKLE)
+TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
+PICKLE_SUFFIXES = (".pkl", ".pickle")
+SUFFIXES = (".npz", *TEXT_SUFFIXES, *PICKLE_SUFFIXES)
 
-LABELS = ("label", "labels", "class", "target", "digit", "y")
+LABEL_NAMES = ("label", "labels", "class", "target", "digit", "y")
 """Names of a column of labels."""
 
-PICTURE = (28, 28)
+PICTURE_SHAPE = (28, 28)
 """Shape of MNIST's pictures, which pickles and texts store as rows of 784 numbers."""
 
 
@@ -67,9 +67,9 @@ def read(path: Path, wanted: Iterable[str]) -> dict[str, Array]:
     Raise a DataError if it cannot be read, is damaged or in another format; the message names it.
     """
     suffix = Path(_plain(path.name)).suffix
-    if suffix in TEXT:
+    if suffix in TEXT_SUFFIXES:
         return _from_text(path)
-    if suffix in PICKLE:
+    if suffix in PICKLE_SUFFIXES:
         return _from_pickle(path, set(wanted))
     return _from_npz(path, set(wanted))
 
@@ -80,10 +80,10 @@ def _plain(name: str) -> str:
 
 def _from_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
     refusal = files.refusing(path, DataError)
-    with files.opened(path, LARGEST, refusal) as file:
+    with files.opened(path, MAX_ARCHIVE_BYTES, refusal) as file:
         start = file.peek(4)[:4]
         try:
-            return npz.read(file, LARGEST, wanted)
+            return npz.read(file, MAX_ARCHIVE_BYTES, wanted)
         except npz.ArrayError as error:
             raise refusal(str(error)) from error
         # A damaged archive may raise anything.
@@ -102,16 +102,16 @@ def _from_npz(path: Path, wanted: set[str]) -> dict[str, Array]:
 def _content(path: Path) -> bytes:
     """Return a file's unpacked content."""
     refusal = files.refusing(path, DataError)
-    data = files.read(path, LARGEST_TEXT, refusal)
-    if data.startswith(files.GZIP):
-        return bytes(files.inflated(io.BytesIO(data), LARGEST_TEXT, refusal))
+    data = files.read(path, MAX_TEXT_BYTES, refusal)
+    if data.startswith(files.GZIP_MAGIC):
+        return bytes(files.inflated(io.BytesIO(data), MAX_TEXT_BYTES, refusal))
     return data
 
 
 def _from_pickle(path: Path, wanted: set[str]) -> dict[str, Array]:
     data = _content(path)
     try:
-        found = pickles.read(data, LARGEST_TEXT)
+        found = pickles.read(data, MAX_TEXT_BYTES)
     except pickles.PickleError as error:
         raise DataError(f"{path}: {error}") from None
     # A damaged pickle may raise anything.
@@ -125,8 +125,8 @@ def _from_pickle(path: Path, wanted: set[str]) -> dict[str, Array]:
 
 def _pictures(x: Array) -> Array:
     """Reshape rows of MNIST's length to its pictures."""
-    if x.ndim == 2 and x.shape[1] == PICTURE[0] * PICTURE[1]:
-        return x.reshape(-1, *PICTURE)
+    if x.ndim == 2 and x.shape[1] == PICTURE_SHAPE[0] * PICTURE_SHAPE[1]:
+        return x.reshape(-1, *PICTURE_SHAPE)
     return x
 
 
@@ -151,7 +151,7 @@ def _from_text(path: Path) -> dict[str, Array]:
         raise DataError(f"{path}: {where}") from error
     if table.shape[1] < 2:
         raise DataError(f"{path}: has one column; expected a label and the numbers of a sample")
-    label = next((i for i, name in enumerate(names) if named and name in LABELS), 0)
+    label = next((i for i, name in enumerate(names) if named and name in LABEL_NAMES), 0)
     return {"x": _pixels(np.delete(table, label, axis=1)), "y": table[:, label]}
 
 

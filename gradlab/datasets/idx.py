@@ -24,11 +24,11 @@ Refusal: TypeAlias = Callable[[str], DataError]
 
 DTYPES = {0x08: ">u1", 0x09: ">i1", 0x0B: ">i2", 0x0C: ">i4", 0x0D: ">f4", 0x0E: ">f8"}
 
-MOST_DIMENSIONS = 32
-HEADER = 4 + 4 * 255
+MAX_DIMENSIONS = 32
+MAX_HEADER_BYTES = 4 + 4 * 255
 """Largest size of a header, in bytes."""
 
-LARGEST = 2**30
+MAX_ARRAY_BYTES = 2**30
 """Largest size of the array, in bytes: twenty times MNIST, and far below a machine's memory, which
 a damaged header must not fill."""
 
@@ -49,8 +49,11 @@ def read(path: Path) -> NDArray[Any]:
     array([5, 0, 4], dtype=uint8)
     """
     refusal = files.refusing(path, DataError)
-    with files.opened(path, LARGEST + HEADER, refusal) as file, files.reading(refusal):
-        compressed = file.peek(2).startswith(files.GZIP)
+    with (
+        files.opened(path, MAX_ARRAY_BYTES + MAX_HEADER_BYTES, refusal) as file,
+        files.reading(refusal),
+    ):
+        compressed = file.peek(2).startswith(files.GZIP_MAGIC)
         return _array(files.unzipped(file) if compressed else file, refusal)
 
 
@@ -81,13 +84,13 @@ def _header(file: IO[bytes], refusal: Refusal) -> tuple[np.dtype[Any], tuple[int
         raise refusal(f"the header ends within the sizes of its {dimensions} dimensions")
     shape = tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
     # An array without entries may still be too large for NumPy in its other dimensions.
-    if dimensions > MOST_DIMENSIONS:
+    if dimensions > MAX_DIMENSIONS:
         raise refusal(
-            f"the header promises {dimensions} dimensions; at most {MOST_DIMENSIONS} are read"
+            f"the header promises {dimensions} dimensions; at most {MAX_DIMENSIONS} are read"
         )
-    if math.prod(max(size, 1) for size in shape) * dtype.itemsize > LARGEST:
+    if math.prod(max(size, 1) for size in shape) * dtype.itemsize > MAX_ARRAY_BYTES:
         raise refusal(
-            f"the header promises shape {shape} of {dtype.name}, more than the {LARGEST} bytes "
-            f"that are read; it is damaged, or too large for gradlab"
+            f"the header promises shape {shape} of {dtype.name}, more than the {MAX_ARRAY_BYTES} "
+            f"bytes that are read; it is damaged, or too large for gradlab"
         )
     return dtype, shape

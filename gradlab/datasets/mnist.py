@@ -41,7 +41,7 @@ MIRRORS = (
 )
 
 
-LARGEST = 2**26
+MAX_DOWNLOAD_BYTES = 2**26
 """Largest size of one downloaded file, in bytes: seven times the largest archive."""
 
 
@@ -144,13 +144,13 @@ class _Limited:
     """A file of limited size, for any amount of data from a server."""
 
     def __init__(self, file: IO[bytes]) -> None:
-        self._file, self._left = file, LARGEST
+        self._file, self._left = file, MAX_DOWNLOAD_BYTES
         self.flush = file.flush
 
     def write(self, data: bytes) -> None:
         self._left -= len(data)
         if self._left < 0:
-            raise OSError(f"it sends more than {LARGEST} bytes")
+            raise OSError(f"it sends more than {MAX_DOWNLOAD_BYTES} bytes")
         self._file.write(data)
 
 

@@ -35,7 +35,7 @@ from gradlab.params import entry, first
 
 Names: TypeAlias = tuple[str, str, str, str]
 
-NAMES: tuple[Names, ...] = (
+ARRAY_NAMES: tuple[Names, ...] = (
     ("x", "y", "x_test", "y_test"),
     ("X", "y", "X_test", "y_test"),
     ("x_train", "y_train", "x_test", "y_test"),
@@ -47,7 +47,7 @@ NAMES: tuple[Names, ...] = (
 )
 """Names of samples, labels, test samples and test labels; in a pickle, their positions."""
 
-MOST_CLASSES = 2**16
+MAX_CLASSES = 2**16
 """Largest number of classes. A larger label is probably a quantity or an identifier."""
 
 
@@ -66,7 +66,7 @@ def read(path: Path) -> Raw:
     >>> raw.name, raw.train.x.shape, raw.test.x.shape, raw.classes
     ('xor.npz', (4, 2), (1, 2), 2)
     """
-    arrays = formats.read(path, {name for names in NAMES for name in names})
+    arrays = formats.read(path, {name for names in ARRAY_NAMES for name in names})
     try:
         train, test = _splits(arrays)
     except DataError as error:
@@ -77,7 +77,7 @@ def read(path: Path) -> Raw:
 
 def _splits(arrays: dict[str, NDArray[Any]]) -> tuple[Split, Split]:
     # If several sets of names are equally complete, the first one counts.
-    names = max(NAMES, key=lambda names: sum(name in arrays for name in names))
+    names = max(ARRAY_NAMES, key=lambda names: sum(name in arrays for name in names))
     tested = [name for name in names[2:] if name in arrays]
     wanted = names[:2] + (names[2:] if tested else ())
     if missing := [name for name in wanted if name not in arrays]:
@@ -133,10 +133,10 @@ def _labels(name: str, y: NDArray[Any]) -> NDArray[Any]:
     if y.dtype.kind == "f" and (parts := np.flatnonzero(y != np.rint(y))).size:
         i = int(parts[0])
         raise DataError(f"{name}[{i}] is {y[i]}; labels are whole numbers from 0")
-    if wrong := [i for i in (int(y.argmin()), int(y.argmax())) if not 0 <= y[i] < MOST_CLASSES]:
+    if wrong := [i for i in (int(y.argmin()), int(y.argmax())) if not 0 <= y[i] < MAX_CLASSES]:
         raise DataError(
             f"{name}[{wrong[0]}] is {y[wrong[0]]}; labels number the classes, from 0 to "
-            f"{MOST_CLASSES - 1} at most"
+            f"{MAX_CLASSES - 1} at most"
         )
     return y.astype(np.int64) if y.dtype.kind == "f" else y
 

@@ -16,14 +16,14 @@ from typing import Any
 import numpy as np
 
 from gradlab.arrays.leaks import Watch
-from gradlab.arrays.stepped import INSTEAD
+from gradlab.arrays.stepped import COMPLEX_STEP_ADVICE
 from gradlab.derivatives.functions import Point, flat
 from gradlab.derivatives.lines import Field, Line
 from gradlab.derivatives.reverse import Rows, joined
 from gradlab.errors import LossError, NonFiniteError
 from gradlab.gradients.differences.complex_step import (
-    DIRECTIONS,
-    LADDER,
+    RANDOM_DIRECTIONS,
+    REAL_STEPS,
     SINGLE_STEP,
     SteppedProbe,
     contradiction,
@@ -45,7 +45,7 @@ class ComplexColumns(Rows):
         sizes = joined([size_of(leaf) for leaf in at.leaves])
         refuted: list[tuple[str, Bar]] = []
         with where.restoring():
-            for seed in range(DIRECTIONS if found.size else 0):
+            for seed in range(RANDOM_DIRECTIONS if found.size else 0):
                 direction = sizes * generator(seed).standard_normal(at.size)
                 size = np.abs(found) @ np.abs(direction)
                 refuted = refutations(where, direction, found @ direction, size)
@@ -128,8 +128,8 @@ def refutations(
     """
     line, unit = where.along(direction)
     # An output that does not change is right if its slope is too small to change it.
-    is_flat = size * unit * LADDER[0] <= where.epsilon * np.abs(where.centre)
-    for t in (LADDER[0], -LADDER[0]):
+    is_flat = size * unit * REAL_STEPS[0] <= where.epsilon * np.abs(where.centre)
+    for t in (REAL_STEPS[0], -REAL_STEPS[0]):
         is_flat &= line(t)[1] == where.centre
     found = []
     for k in np.flatnonzero(~is_flat).tolist():
@@ -153,7 +153,7 @@ def _refuse(refuted: Sequence[tuple[str, Bar]], where: Field, doubt: str) -> Non
         where.require_steady()
         raise LossError(
             f"complex-step: the slope of {claim}, but real differences have {found.value:.12g} ± "
-            f"{found.error:.1g}: {doubt}; {INSTEAD}"
+            f"{found.error:.1g}: {doubt}; {COMPLEX_STEP_ADVICE}"
         )
 
 
@@ -162,6 +162,6 @@ def _output(line: Line, k: int, t: float) -> float:
     if np.isnan(value):
         raise NonFiniteError(
             f"complex-step cannot confirm its derivatives: {line.where.outputs.name(k)} is not "
-            f"finite near the parameters; {INSTEAD}"
+            f"finite near the parameters; {COMPLEX_STEP_ADVICE}"
         )
     return value

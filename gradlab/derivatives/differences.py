@@ -38,7 +38,7 @@ from gradlab.derivatives.sparsity import (
 from gradlab.derivatives.stencils import fitting, slopes
 from gradlab.errors import NonFiniteError, OptionError
 from gradlab.gradients import Loop, Numerical, Workers
-from gradlab.gradients.differences.richardson import FIRST, extrapolate
+from gradlab.gradients.differences.richardson import LARGEST_STEP, extrapolate
 from gradlab.gradients.probing import size_of
 from gradlab.gradients.workers.task import Task
 from gradlab.params import Array
@@ -293,7 +293,7 @@ class Extrapolated(Differences):
         """Return the slopes of some outputs along a line, with respect to t; see `Differences`."""
         where = line.where
         room = min(-line.low, line.high)
-        largest = 1.0 if sure else FIRST
+        largest = 1.0 if sure else LARGEST_STEP
         fine = float(np.exp2(np.round(np.log2(where.precision) / 3)))
         if room < 4 * fine:
             return super().column(line, h, rows, i, sure=sure)

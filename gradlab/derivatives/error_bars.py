@@ -82,7 +82,7 @@ def derivative_with_error(
     where = Field(function, at, dtype)
     value, error = np.empty((2, len(where.centre), at.size))
     with where.restoring():
-        noise = unsteadiness(where)
+        noise = repeat_difference(where)
         for j in range(at.size):
             line = where.along_entries(np.array([j]), where.scales)
             value[:, j], error[:, j] = _bars(line, noise) / where.scales[j]
@@ -96,7 +96,9 @@ def _of_loss(surface: Surface) -> Estimate:
             slopes[i] = slope_of_entry(surface, i, "wide")
     surface.restore()
     value, error = ([getattr(s, part) for s in slopes] for part in ("value", "error"))
-    return Estimate(surface.hang(np.array(value, float)), surface.hang(np.array(error, float)))
+    return Estimate(
+        surface.unravel(np.array(value, float)), surface.unravel(np.array(error, float))
+    )
 
 
 def _many_outputs(function: Function, params: Any, args: tuple[Any, ...]) -> Point | None:
@@ -135,11 +137,11 @@ def jvp_with_error(
     where = Field(function, at, dtype)
     line, unit = where.along(joined(leaves_like(params, tangent, "the tangent")))
     with where.restoring():
-        value, error = _bars(line, unsteadiness(where)) / unit
-    return Estimate(outputs.hang(value), outputs.hang(error))
+        value, error = _bars(line, repeat_difference(where)) / unit
+    return Estimate(outputs.unravel(value), outputs.unravel(error))
 
 
-def unsteadiness(where: Field) -> Array:
+def repeat_difference(where: Field) -> Array:
     """Return the difference of each output between two evaluations at the same parameters."""
     apart: Array = np.abs(where.evaluate().vector - where.centre)
     return apart

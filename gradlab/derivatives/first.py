@@ -9,7 +9,7 @@ import numpy as np
 
 from gradlab.derivatives.differences import Options
 from gradlab.derivatives.functions import Function
-from gradlab.derivatives.maps import Differentiated, blocks, hung, require_direction
+from gradlab.derivatives.maps import Differentiated, blocks, require_direction, unraveled
 from gradlab.derivatives.reverse import joined
 from gradlab.errors import NonFiniteError
 from gradlab.gradients import Backend
@@ -147,7 +147,7 @@ def jvp(
             raise NonFiniteError(
                 f"the slope of {at.outputs.name(k)} along the tangent is {found[k]}"
             )
-        product = at.outputs.hang(found)
+        product = at.outputs.unravel(found)
         return (product, aux) if has_aux else product
 
     return evaluate
@@ -193,9 +193,9 @@ def vjp(
     def evaluate(*args: Any, **keywords: Any) -> Any:
         own, cotangent = require_direction("vjp", "cotangent", args)
         way, at, aux = differentiated.at(own, keywords)
-        like = at.outputs.hang(at.outputs.vector)
+        like = at.outputs.unravel(at.outputs.vector)
         weights = joined(leaves_like(like, cotangent, "the cotangent"))
-        product = hung(joined(way.vjp(at, weights)), at)
+        product = unraveled(joined(way.vjp(at, weights)), at)
         return (product, aux) if has_aux else product
 
     return evaluate

@@ -35,7 +35,7 @@ Vector = Callable[[list[Any]], Any]
 """From leaves of the library to a vector of the library."""
 
 
-class OfLibrary(Rows):
+class LibraryDerivative(Rows):
     """The derivative of a function, by another library.
 
     If the function is the gradient of a given loss, the library computes that gradient, too.
@@ -57,7 +57,7 @@ class OfLibrary(Rows):
                 value = evaluated(function, params, args)
             except (TypeError, AttributeError) as error:
                 leaves, structure = flatten(params)
-                native = structure.unflatten([self.over(floating(leaf)) for leaf in leaves])
+                native = structure.unflatten([self.to_library(floating(leaf)) for leaf in leaves])
                 try:
                     value = function(native, *args)
                 except Exception:
@@ -84,7 +84,10 @@ class OfLibrary(Rows):
             np.asarray(v, floating(leaf).dtype) for v, leaf in zip(tangent, at.leaves, strict=True)
         ]
         found, is_own = self._on_library(
-            at, lambda vector, leaves: self.push(vector, leaves, list(map(self.over, directions)))
+            at,
+            lambda vector, leaves: self.push(
+                vector, leaves, list(map(self.to_library, directions))
+            ),
         )
         if is_own:
             weights = _some_weights(at)
@@ -116,11 +119,11 @@ class OfLibrary(Rows):
 
     # Methods of both libraries
 
-    def over(self, array: Array) -> Any:
+    def to_library(self, array: Array) -> Any:
         """Convert a NumPy array to an array of the library."""
         return self.library.from_numpy(array)
 
-    def back(self, array: Any) -> Array:
+    def to_numpy(self, array: Any) -> Array:
         """Convert an array of the library to a NumPy array in float64."""
         return np.asarray(self.library.to_numpy(array), float)
 
@@ -130,7 +133,7 @@ class OfLibrary(Rows):
 
     def side_by_side(self, rows: list[Any], count: int) -> Array:
         """Return the derivatives of `count` outputs by each leaf as one matrix (m, p)."""
-        blocks = [self.back(row).reshape(count, -1) for row in rows]
+        blocks = [self.to_numpy(row).reshape(count, -1) for row in rows]
         return np.concatenate([np.zeros((count, 0)), *blocks], axis=1)
 
     def _on_library(
@@ -148,7 +151,7 @@ class OfLibrary(Rows):
                 traces: list[Trace] = []
                 call = partial(self._plain, traces) if is_plain else self._native
                 vector: Vector = partial(call, at, function)
-                leaves = [self.over(floating(leaf)) for leaf in at.leaves]
+                leaves = [self.to_library(floating(leaf)) for leaf in at.leaves]
                 try:
                     value, found = run(self.gradient(vector) if self._loss else vector, leaves)
                 except Exception as error:
@@ -161,7 +164,7 @@ class OfLibrary(Rows):
                 watch = Watch(traces)
                 traces.clear()
                 watch.clean_up(function, at.args)
-                self._verify(self.back(value), at)
+                self._verify(self.to_numpy(value), at)
                 return found, is_own and not self._loss
         raise self._failure(failures)
 
@@ -187,14 +190,17 @@ class OfLibrary(Rows):
                 array._is_argument = True
             params = at.structure.unflatten(traced)
             value = following_rewrites(lambda: run_traced(partial(flat, function), params, at.args))
-        return value.native if is_traced(value) else self.over(np.asarray(value, float))
+        return value.native if is_traced(value) else self.to_library(np.asarray(value, float))
 
     def _native(self, at: Point, function: Function, leaves: Sequence[Any]) -> Any:
         """Return all outputs of a function that is written for the library."""
         outputs = leaves_of(function, at.structure.unflatten(leaves), at.args)
         is_native = self.library.is_native
         return self.join(
-            [leaf if is_native(leaf) else self.over(np.asarray(leaf, float)) for leaf in outputs]
+            [
+                leaf if is_native(leaf) else self.to_library(np.asarray(leaf, float))
+                for leaf in outputs
+            ]
         )
 
     def _verify(self, value: Array, at: Point) -> None:
@@ -239,7 +245,7 @@ def _agree(found: Any, wanted: Any, epsilon: float) -> bool:
     return bool(np.all(np.abs(found - wanted) <= allowed))
 
 
-class OfJax(OfLibrary):
+class JaxDerivative(LibraryDerivative):
     """JAX's derivatives of a function."""
 
     def __init__(self, backend: Backend, function: Function, loss: Function | None = None) -> None:
@@ -258,14 +264,14 @@ class OfJax(OfLibrary):
     def push(self, vector: Vector, leaves: list[Any], tangent: list[Any]) -> tuple[Any, Array]:
         """Return the vector, and its slope along a direction."""
         value, slope = self._jax.jvp(vector, (leaves,), (tangent,))
-        return value, self.back(slope)
+        return value, self.to_numpy(slope)
 
     def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
         """Return the vector, and its n-th derivative: forward mode, n times."""
         slope, ones = vector, [self.xp.ones_like(leaf) for leaf in leaves]
         for _ in range(order):
             slope = partial(self._slope_along, slope, ones)
-        return vector(leaves), self.back(slope(leaves))
+        return vector(leaves), self.to_numpy(slope(leaves))
 
     def _slope_along(self, vector: Vector, tangent: list[Any], leaves: list[Any]) -> Any:
         return self._jax.jvp(vector, (leaves,), (tangent,))[1]
@@ -276,7 +282,7 @@ class OfJax(OfLibrary):
         return lambda leaves: self.join(slopes(leaves))
 
 
-class OfTorch(OfLibrary):
+class TorchDerivative(LibraryDerivative):
     """PyTorch's derivatives of a function."""
 
     setting = nullcontext
@@ -287,7 +293,7 @@ class OfTorch(OfLibrary):
 
         self.library, self.xp = LIBRARY, import_module("torch")
 
-    def over(self, array: Array) -> Any:
+    def to_library(self, array: Array) -> Any:
         """Convert a NumPy array to a tensor that requires a gradient."""
         return self.library.from_numpy(np.array(array)).requires_grad_()
 
@@ -313,7 +319,7 @@ class OfTorch(OfLibrary):
         )
         if not slope.requires_grad:
             return value, np.zeros(len(value))
-        return value, self.back(self._pulled(slope, [weights], None)[0])
+        return value, self.to_numpy(self._pulled(slope, [weights], None)[0])
 
     def nested(self, vector: Vector, leaves: list[Any], order: int) -> tuple[Any, Array]:
         """Return the vector, and its n-th derivative: reverse mode, n times for each output."""

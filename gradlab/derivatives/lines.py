@@ -20,7 +20,7 @@ from numpy.typing import DTypeLike
 from gradlab.derivatives.functions import Function, Outputs, Point, outputs_of
 from gradlab.errors import LossError, OptionError, ReadOnlyError
 from gradlab.gradients.perturbable import Perturbable, scales_of
-from gradlab.gradients.protocol import STEADY
+from gradlab.gradients.protocol import MAX_REPEAT_CHANGE
 from gradlab.params import Array, flatten
 
 
@@ -103,7 +103,7 @@ class Field(Perturbable):
         """Raise a LossError if the function differs when it is evaluated again."""
         again = self.evaluate().vector
         apart = np.abs(again - self.centre)
-        wrong = apart > np.maximum(STEADY, 16 * self.epsilon) * np.abs(self.centre)
+        wrong = apart > np.maximum(MAX_REPEAT_CHANGE, 16 * self.epsilon) * np.abs(self.centre)
         if wrong.any():
             k = int(np.argmax(wrong))
             raise LossError(

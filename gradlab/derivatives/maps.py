@@ -24,24 +24,24 @@ from gradlab.derivatives.functions import (
     split,
     with_aux,
 )
-from gradlab.derivatives.libraries import OfJax, OfTorch
+from gradlab.derivatives.libraries import JaxDerivative, TorchDerivative
 from gradlab.derivatives.reverse import Rows, TracedOnce, TwicePulled
 from gradlab.errors import LossError, NonFiniteError, OptionError
 from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import finish_gradients
 from gradlab.params import Array, first, flatten, floating
 
-WAYS: dict[type, type[Rows]] = {
+MAP_CLASSES: dict[type, type[Rows]] = {
     gradients.Autograd: TracedOnce,
     gradients.Tape: TwicePulled,
     gradients.AutogradForward: ForwardColumns,
     gradients.ComplexStep: ComplexColumns,
-    gradients.Jax: OfJax,
-    gradients.Torch: OfTorch,
+    gradients.Jax: JaxDerivative,
+    gradients.Torch: TorchDerivative,
 }
 """The class for each backend without options; `Rows` for all others."""
 
-NUMERICAL: dict[type[gradients.Numerical], type[Differences]] = {
+NUMERICAL_MAP_CLASSES: dict[type[gradients.Numerical], type[Differences]] = {
     gradients.ForwardDifference: Differences,
     gradients.CentralDifference: Differences,
     gradients.CentralDifference4: Differences,
@@ -55,7 +55,7 @@ def way_of(backend: gradients.Backend, function: Function, options: Options) -> 
 
     Raise an OptionError if the backend does not take an option.
     """
-    for kind, numerical in NUMERICAL.items():
+    for kind, numerical in NUMERICAL_MAP_CLASSES.items():
         if isinstance(backend, kind):
             return numerical(backend, function, options)
     if given := options.given():
@@ -63,7 +63,7 @@ def way_of(backend: gradients.Backend, function: Function, options: Options) -> 
             f"{given[0]}= is for the backends forward, central, central4 and richardson; "
             f"{backend.name} takes no steps"
         )
-    for kind, way in WAYS.items():
+    for kind, way in MAP_CLASSES.items():
         if isinstance(backend, kind):
             return way(backend, function)
     return Rows(backend, function)
@@ -156,7 +156,7 @@ def hung_blocks(matrix: Array, at: Point, dtype: DTypeLike | None = None) -> Any
     return at.outputs.structure.unflatten(rows)
 
 
-def hung(vector: Array, at: Point) -> Any:
+def unraveled(vector: Array, at: Point) -> Any:
     """Return a vector (p,) in the structure, shapes and dtypes of the parameters."""
     rows = at.layout.parts(vector)
     return at.structure.unflatten(finish_gradients(at.structure.paths, rows, at.leaves))

@@ -22,33 +22,33 @@ from gradlab.params import Array
 
 T = TypeVar("T")
 
-ROUNDINGS = 8.0
+EVALUATION_ROUNDINGS = 8.0
 """Assumed error of a difference of two evaluations, in units of the precision of one."""
 
-BENT: dict[int, float] = {1: 2.0**-9, 2: 2.0**-9, 4: 2.0**-15}
+DOUBTFUL_BEND: dict[int, float] = {1: 2.0**-9, 2: 2.0**-9, 4: 2.0**-15}
 """Difference between a formula and that with one point less, relative to the slope, above which a
 slope is doubtful; for each order of the formula's error."""
 
-COARSE = 64.0
+COARSE_NOISE_RATIO = 64.0
 """Noise, in round-offs of the returned dtype, above which the function computes in a narrower
 dtype."""
 
-COARSEST = 2.0**-7
+ROUGH_RELATIVE_NOISE = 2.0**-7
 """Relative noise above which a function counts as rough, and not as rounded."""
 
-AWAY = 2.0**-12
+COMPARISON_DISTANCE = 2.0**-12
 """Distance, relative to the parameters' size, over which a Jacobian is compared with the
 function."""
 
-PREDICTED = 2.0**-6
+MAX_PREDICTION_ERROR = 2.0**-6
 """Relative error of the predicted change above which an output's slopes are doubtful."""
 
 
-FLAT = 2.0**12
+MAX_FLAT_ERROR = 2.0**12
 """Error of a slope, in round-offs of the output, below which the error may exceed the slope."""
 
 
-SMALLEST = 2.0**-960
+ZERO_OUTPUT_SIZE = 2.0**-960
 """Assumed size of an output that is 0 everywhere, for relative errors: far above the smallest
 floats."""
 
@@ -72,7 +72,7 @@ def again_if_coarse(where: Field, compute: Callable[[], T]) -> T:
 
 def roundoff(where: Field, rows: Array, h: float) -> Array:
     """Bound the round-off of a difference quotient of some outputs over the step h."""
-    found: Array = ROUNDINGS * where.epsilon[rows] * np.abs(where.centre[rows]) / h
+    found: Array = EVALUATION_ROUNDINGS * where.epsilon[rows] * np.abs(where.centre[rows]) / h
     return found
 
 
@@ -80,9 +80,9 @@ def doubtful(where: Field, rows: Array, slopes: Array, bends: Array, h: float, o
     """Tell which slopes of a formula of this order are doubtful."""
     epsilon = where.epsilon[rows]
     own = (8 * epsilon ** (1 / 5)) ** 3 if order == 4 else 64 * epsilon ** (1 / 3)
-    limit = np.maximum(BENT[order], np.minimum(own, 0.25))
+    limit = np.maximum(DOUBTFUL_BEND[order], np.minimum(own, 0.25))
     size = np.abs(slopes)
-    allowed = roundoff(where, rows, h) + ROUNDINGS * epsilon * size / h
+    allowed = roundoff(where, rows, h) + EVALUATION_ROUNDINGS * epsilon * size / h
     fine: Array = bends <= np.maximum(limit * size, allowed)  # not so where one is NaN
     return ~(fine & np.isfinite(slopes))
 
@@ -114,14 +114,14 @@ def measured(line: Line, k: int, i: int = 0, *, formula: float = np.nan) -> floa
     where = line.where
     where.require_steady()
     found = ladder(line, k, i)
-    size = max(abs(float(where.centre[k])), abs(found.value), SMALLEST)
+    size = max(abs(float(where.centre[k])), abs(found.value), ZERO_OUTPUT_SIZE)
     noise = 2 * found.noise / size
-    if COARSE * where.epsilon[k] < noise <= COARSEST:
+    if COARSE_NOISE_RATIO * where.epsilon[k] < noise <= ROUGH_RELATIVE_NOISE:
         raise Coarse(k, float(np.exp2(np.ceil(np.log2(noise)))))
     if abs(found.value - formula) <= found.error:
         return formula
     # Across a jump, small steps have slopes of any size, with equally large error bars.
-    least = max(abs(found.value), found.nearby / 4, FLAT * where.epsilon[k] * size)
+    least = max(abs(found.value), found.nearby / 4, MAX_FLAT_ERROR * where.epsilon[k] * size)
     is_lost = found.kind not in ("kink", "flat") and not found.error <= least
     if is_lost or not np.isfinite(found.value):
         raise LossError(
@@ -149,12 +149,12 @@ def mispredicted(where: Field, found: Array) -> Array:
     line, unit = where.along(direction * where.scales)
     predicted = (found @ direction) * unit
     size = np.sqrt(np.square(found) @ np.square(direction)) * unit
-    allowed = PREDICTED * size + roundoff(where, every, AWAY)
-    ahead = _change(line, AWAY)
+    allowed = MAX_PREDICTION_ERROR * size + roundoff(where, every, COMPARISON_DISTANCE)
+    ahead = _change(line, COMPARISON_DISTANCE)
     if ahead is None:
         return every[:0]
     wrong: Array = every[np.abs(ahead - predicted) > allowed]
-    back = _change(line, -AWAY) if len(wrong) else None
+    back = _change(line, -COMPARISON_DISTANCE) if len(wrong) else None
     if back is None:
         return wrong
     # The mean of both sides has no curvature.

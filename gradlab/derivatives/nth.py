@@ -11,7 +11,7 @@ import numpy as np
 from gradlab import options as checks
 from gradlab.derivatives.differences import Differences, Extrapolated
 from gradlab.derivatives.functions import Function, Point, weighted
-from gradlab.derivatives.libraries import OfLibrary
+from gradlab.derivatives.libraries import LibraryDerivative
 from gradlab.derivatives.lines import Field
 from gradlab.derivatives.maps import Differentiated
 from gradlab.derivatives.measuring import doubtful
@@ -97,17 +97,17 @@ def derivative(
         if not np.isfinite(found).all():
             k = first(~np.isfinite(found))[0]
             raise NonFiniteError(f"derivative {order} of {at.outputs.name(k)} is {found[k]}")
-        result = at.outputs.hang(found)
+        result = at.outputs.unravel(found)
         return (result, aux) if has_aux else result
 
     return evaluate
 
 
-CLEAR = 2.0**-3
+MAX_RESOLVED_ERROR = 2.0**-3
 """Relative error above which an extrapolated derivative counts as unresolved. At a kink, the second
 difference doubles when the step is halved, and its error is half of it."""
 
-NOTHING = 2.0**-7
+MAX_ERROR_OF_ZERO = 2.0**-7
 """Error, relative to the function's size per max(1, |x|)ⁿ, up to which a derivative may be 0."""
 
 Nth = Callable[[Any, Point, int], Array]
@@ -117,8 +117,8 @@ def _ways(backend: Backend, way: Rows) -> Nth | None:
     """Return the function that computes higher derivatives with a backend."""
     if isinstance(way, Differences):
         return _by_table if isinstance(way, Extrapolated) else _by_formula
-    if isinstance(way, OfLibrary):
-        return OfLibrary.nth
+    if isinstance(way, LibraryDerivative):
+        return LibraryDerivative.nth
     return _nested if isinstance(backend, Autograd | AutogradForward | Tape) else None
 
 
@@ -155,7 +155,7 @@ def _by_table(way: Differences, at: Point, order: int) -> Array:
     with where.restoring():
         line = where.along_entries(np.array([0]), where.scales)
         where.require_steady()
-        found: Array = _seen(extrapolated(line, order), where) / where.scales**order
+        found: Array = _if_resolved(extrapolated(line, order), where) / where.scales**order
         return found
 
 
@@ -178,15 +178,17 @@ def _by_formula(way: Differences, at: Point, order: int) -> Array:
         found = near.value
         if doubt.any():
             where.require_steady()
-            finer = _seen(extrapolated(line, order), where)
+            finer = _if_resolved(extrapolated(line, order), where)
             found = np.where(doubt, finer, found)
         result: Array = found / where.scales**order
         return result
 
 
-def _seen(found: Estimated, where: Field) -> Array:
+def _if_resolved(found: Estimated, where: Field) -> Array:
     """Return the derivative if its error is small relative to it or to the function."""
-    allowed = np.maximum(CLEAR * np.abs(found.value), NOTHING * np.abs(where.centre))
+    allowed = np.maximum(
+        MAX_RESOLVED_ERROR * np.abs(found.value), MAX_ERROR_OF_ZERO * np.abs(where.centre)
+    )
     lost = ~(found.error <= allowed)
     if lost.any():
         raise LossError(

@@ -17,8 +17,8 @@ import numpy as np
 
 from gradlab.derivatives.differences import Differences, Options
 from gradlab.derivatives.functions import Function, Outputs, outputs_of
-from gradlab.derivatives.libraries import OfJax, OfTorch
-from gradlab.derivatives.maps import Differentiated, blocks, hung, require_direction, way_of
+from gradlab.derivatives.libraries import JaxDerivative, TorchDerivative
+from gradlab.derivatives.maps import Differentiated, blocks, require_direction, unraveled, way_of
 from gradlab.derivatives.reverse import Rows, joined
 from gradlab.errors import OptionError
 from gradlab.gradients import (
@@ -37,7 +37,7 @@ from gradlab.gradients import (
 from gradlab.gradients.differences.difference import FiniteDifference
 from gradlab.params import leaves_like
 
-TRACED = (Autograd, AutogradForward, Tape)
+AUTOGRAD_BACKENDS = (Autograd, AutogradForward, Tape)
 """Backends that differentiate autograd's gradient, and nothing else."""
 
 
@@ -149,7 +149,7 @@ def hvp(
             found = joined(way.vjp(at, joined(direction)))
         else:
             found = way.jvp(at, direction)
-        product = hung(found, at)
+        product = unraveled(found, at)
         return (product, aux) if has_aux else product
 
     return evaluate
@@ -169,11 +169,11 @@ class Gradient(Differentiated):
         super().__init__(loss, backend, *rest)
 
     def _way(self, loss: Function) -> Rows:
-        if isinstance(self.backend, TRACED):
+        if isinstance(self.backend, AUTOGRAD_BACKENDS):
             return way_of(self.backend, partial(_traced_gradient, loss), self._options)
         run = self.over.value_and_grad(loss)
         if isinstance(self.backend, Jax | Torch):
-            library = OfJax if isinstance(self.backend, Jax) else OfTorch
+            library = JaxDerivative if isinstance(self.backend, Jax) else TorchDerivative
             return library(self.backend, partial(_gradient, run), loss)
         return way_of(self.backend, partial(_gradient, run), self._options)
 
@@ -202,7 +202,7 @@ def inner(backend: Backend, over: str | Backend | None) -> Backend:
             f"{backend.name} does not differentiate gradients: give it as over=, and central as "
             "the backend"
         )
-    if isinstance(backend, TRACED):
+    if isinstance(backend, AUTOGRAD_BACKENDS):
         found = Autograd() if over is None else find_backend(over)
         if not isinstance(found, Autograd | Tape):
             raise OptionError(

@@ -17,7 +17,7 @@ from gradlab.derivatives.lines import Field, Line
 from gradlab.errors import LossError, MissingDependencyError, OptionError
 from gradlab.params import Array
 
-FAR = 2.0**-12
+DEPENDENCE_STEP = 2.0**-12
 """Step, relative to an entry's scale, over which dependence on the entry is tested."""
 
 
@@ -83,5 +83,5 @@ def require_independent(where: Field, rows: Array, pattern: Array) -> None:
     """
     for j in np.flatnonzero(~pattern[rows].all(axis=0)) if len(rows) else ():
         line = where.along_entries(np.array([j]), where.scales)
-        line(FAR if line.high >= FAR else -FAR)
+        line(DEPENDENCE_STEP if line.high >= DEPENDENCE_STEP else -DEPENDENCE_STEP)
         require_pattern(line, pattern)

@@ -15,10 +15,10 @@ import numpy as np
 
 from gradlab.params import Array
 
-CENTRAL: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, -1), 4: (1, -1, 2, -2)}
+CENTRAL_OFFSETS: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, -1), 4: (1, -1, 2, -2)}
 """Offsets in steps, nearest first, of the formula whose error is of order h, h² and h⁴."""
 
-ONE_SIDED: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, 2), 4: (1, 2, 3, 4)}
+ONE_SIDED_OFFSETS: dict[int, tuple[int, ...]] = {1: (1,), 2: (1, 2), 4: (1, 2, 3, 4)}
 """Offsets of the one-sided formula of the same order."""
 
 
@@ -55,18 +55,18 @@ def fitting(order: int, h: float, low: float, high: float) -> tuple[float, ...]:
     >>> fitting(2, 0.1, -1.0, 1.0), fitting(2, 0.1, 0.0, 1.0), fitting(2, 0.1, 0.0, 0.1)
     ((0.1, -0.1), (0.1, 0.2), (0.03125, 0.0625))
     """
-    central = tuple(k * h for k in CENTRAL[order])
+    central = tuple(k * h for k in CENTRAL_OFFSETS[order])
     if low <= min(central) and max(central) <= high:
         return central
     side = 1.0 if high >= -low else -1.0
     room = max(high, -low)
-    farthest = ONE_SIDED[order][-1]
+    farthest = ONE_SIDED_OFFSETS[order][-1]
     if room < farthest * h:
         h = float(np.exp2(np.floor(np.log2(room / farthest)))) if room > 0 else 0.0
         h = room / farthest if h * farthest > room else h
     if not h >= np.finfo(float).smallest_normal:
         return ()
-    return tuple(side * k * h for k in ONE_SIDED[order])
+    return tuple(side * k * h for k in ONE_SIDED_OFFSETS[order])
 
 
 def slopes(offsets: Array, changes: Array) -> tuple[Array, Array]:

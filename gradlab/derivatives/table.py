@@ -15,18 +15,18 @@ from dataclasses import dataclass
 import numpy as np
 
 from gradlab.derivatives.lines import Line
-from gradlab.derivatives.measuring import ROUNDINGS
+from gradlab.derivatives.measuring import EVALUATION_ROUNDINGS
 from gradlab.derivatives.stencils import weights
 from gradlab.errors import GradlabError
 from gradlab.params import Array
 
-FIRST = 1
+FIRST_EXPONENT = 1
 """The first step is 2^-FIRST, relative to max(1, |x|)."""
 
-ROWS = 24
+MAX_ROWS = 24
 """Largest number of steps; each is half the previous one."""
 
-AGREED = 4.0
+MAX_BARS_APART = 4.0
 """Number of error bars by which two estimates of a derivative may differ."""
 
 
@@ -61,7 +61,7 @@ def difference(line: Line, order: int, offsets: Sequence[int], h: float) -> Esti
     values = np.array([found for _, found in points])
     factors = weights(gone, order)
     size = np.maximum(np.abs(where.centre), np.abs(values).max(axis=0))
-    noise = ROUNDINGS / 2 * where.epsilon * size * np.abs(factors).sum()
+    noise = EVALUATION_ROUNDINGS / 2 * where.epsilon * size * np.abs(factors).sum()
     return Estimated(factors @ (values - where.centre), noise)
 
 
@@ -71,7 +71,7 @@ def extrapolated(line: Line, order: int) -> Estimated:
     row: list[Array] = []  # the members of the latest row
     members: list[Estimated] = []
     firsts: list[Estimated] = []  # the estimate of each step, with its error
-    for k in range(FIRST, FIRST + ROWS):
+    for k in range(FIRST_EXPONENT, FIRST_EXPONENT + MAX_ROWS):
         h = 2.0**-k
         if h * max(offsets) <= line.finest:
             break
@@ -98,7 +98,7 @@ def _best(members: Sequence[Estimated], firsts: Sequence[Estimated], count: int)
         for first in firsts:
             if first.row > member.row:
                 apart = np.abs(member.value - first.value)
-                agrees &= ~(apart > AGREED * (member.error + first.error))
+                agrees &= ~(apart > MAX_BARS_APART * (member.error + first.error))
         better = agrees & (member.error < error)
         value, error = np.where(better, member.value, value), np.where(better, member.error, error)
     return Estimated(value, error)

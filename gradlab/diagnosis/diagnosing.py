@@ -27,20 +27,20 @@ from gradlab.params import Array
 from gradlab.training import Data, Fit, check_data, evaluate, fit
 from gradlab.training.causes import chance
 
-SAMPLES = 1000
+MAX_JUDGED_SAMPLES = 1000
 """Largest number of samples on which losses and units are judged; a mean over them is within a few
 hundredths of that over all."""
 
-CHECKED = 20
+CHECKED_SAMPLES = 20
 """Number of samples in the batch on which the gradient is checked."""
 
-STEPS = 100
+MAX_SHORT_STEPS = 100
 """Largest number of steps of a short training."""
 
 SAME = ("backend", "batch_size", "seed")
 """Options of the training that short trainings share."""
 
-REFUSED = {
+REFUSED_OPTIONS = {
     "checkpoint": "a diagnosis trains several times; leave it out",
     "resume": "a diagnosis trains several times; leave it out",
     "callbacks": "a diagnosis trains several times; leave it out",
@@ -189,20 +189,20 @@ def diagnose(
     for option in training:
         if option not in known:
             raise TypeError(unknown("option of diagnose", option, known))
-    for option, remedy in REFUSED.items():
+    for option, remedy in REFUSED_OPTIONS.items():
         if training.get(option):
             raise OptionError(f"{option}={training[option]!r}: {remedy}")
     arrays = () if data is None else check_data(data)
     optimiser = _optimiser_of(training)
     result, said, diverged = _train(loss, params, data, validation=test, **training)
     rng = np.random.default_rng(0)
-    rows = rng.permutation(len(arrays[0]))[:SAMPLES] if arrays else None
+    rows = rng.permutation(len(arrays[0]))[:MAX_JUDGED_SAMPLES] if arrays else None
     sample = tuple(array[rows] for array in arrays)
     measure = partial(_loss_or_inf, loss, sample)
     ends = {"start": params, "end": result.params}
     rate = _highest(optimiser, len(result.history.losses))
     first = measure(params)
-    steps = min(STEPS, len(result.history.losses))
+    steps = min(MAX_SHORT_STEPS, len(result.history.losses))
     tried: tuple[Trained, ...] = ()
     if rate is not None:
         same = {name: training[name] for name in SAME if name in training}
@@ -210,7 +210,7 @@ def diagnose(
         train = partial(_train, loss, params, data, progress=False, **length, **same)
         tried = sweep(partial(_reached, train, measure, optimiser, rate), rate, first)
     backend = find_backend(training.get("backend", "autograd"))
-    batch = tuple(array[:CHECKED] for array in sample)
+    batch = tuple(array[:CHECKED_SAMPLES] for array in sample)
     checks = {where: _check(loss, there, batch, backend) for where, there in ends.items()}
     slope = value_and_grad(loss, backend)
     sections = {

@@ -11,31 +11,31 @@ from gradlab.diagnosis.sweep import Trained, best
 from gradlab.diagnosis.units import Layer
 from gradlab.history import Epoch, number
 
-HALF = 0.5
+MIN_GOOD_RATE_SHARE = 0.5
 """Decrease of the loss, relative to that of the best rate, above which a learning rate is good
 enough. The sweep finds the best rate within a factor of about 2, and a decrease is at most
 proportional to the rate."""
 
-NOTHING = 0.01
+MIN_LEARNED_DECREASE = 0.01
 """Decrease of the loss, relative to its start, below which a short training learned nothing. It is
 a few times the error of a mean over a thousand samples whose losses vary by a tenth."""
 
-DEAD = 0.6
+MAX_DEAD_SHARE = 0.6
 """Share of dead units in a layer above which they need a remedy. Random weights without biases
 leave up to half of a layer of relu dead: those with a negative sum, where all inputs are alike."""
 
-SATURATED = 0.5
+MAX_SATURATED_SHARE = 0.5
 """Share of saturated outputs in a layer above which they need a remedy: most units learn slowly."""
 
-FALLING = 0.05
+STILL_FALLING_DECREASE = 0.05
 """Decrease of the loss in the last epoch, relative to the loss, above which more epochs help."""
 
-RISEN = 1.1
+OVERTRAINED_RATIO = 1.1
 """Test loss at the end, relative to its lowest value, above which the training was too long. The
 mean of a few hundred test samples has an error of about a tenth."""
 
 
-NO_RATE = "look at the data, the labels, the starting values or the layers: no rate helps"
+NO_RATE_ADVICE = "look at the data, the labels, the starting values or the layers: no rate helps"
 
 
 @dataclass(frozen=True)
@@ -93,18 +93,18 @@ def of_sweep(
     top, own = best(found), min(found, key=lambda trained: abs(trained.rate - rate))
     after, about = f"after {steps} step{'s' * (steps != 1)}", "learning rate"
     rates = f"no rate from {found[0].rate:.2g} to {found[-1].rate:.2g}"
-    if start - top.loss < NOTHING * abs(start):
+    if start - top.loss < MIN_LEARNED_DECREASE * abs(start):
         return Finding(
             about,
             f"{after}, {rates} has lowered the loss, {number(start)}, by a hundredth",
-            NO_RATE,
+            NO_RATE_ADVICE,
         )
-    if guess and start > guess[0] and top.loss > (1 - NOTHING) * guess[0]:
+    if guess and start > guess[0] and top.loss > (1 - MIN_LEARNED_DECREASE) * guess[0]:
         return Finding(
             about,
             f"{after}, {rates} has brought the loss from {number(start)} below that of guessing "
             f"among {guess[2]} classes, {number(guess[0])}",
-            NO_RATE,
+            NO_RATE_ADVICE,
         )
     others = f"the best of {len(found)} rates is {top.rate:.2g}, with {number(top.loss)}"
     if not own.loss < start:
@@ -117,7 +117,7 @@ def of_sweep(
         )
     fall = f"has fallen from {number(start)} to {number(own.loss)}"
     text = f"{after} with {rate:g}, the loss {fall}; {others}"
-    if start - own.loss >= HALF * (start - top.loss):
+    if start - own.loss >= MIN_GOOD_RATE_SHARE * (start - top.loss):
         return Finding(about, text)
     change = "raise" if top.rate > rate else "lower"
     return Finding(about, text, f"{change} the learning rate to about {top.rate:.2g}")
@@ -157,7 +157,7 @@ def _dead(layers: Mapping[str, Sequence[Layer]]) -> list[Finding]:
         for where, dead in found.items()
     ]
     many = {
-        where: any(layer.dead > DEAD * layer.units for layer in dead.values())
+        where: any(layer.dead > MAX_DEAD_SHARE * layer.units for layer in dead.values())
         for where, dead in found.items()
     }
     first, *_ = many.values()
@@ -172,7 +172,7 @@ def _dead(layers: Mapping[str, Sequence[Layer]]) -> list[Finding]:
 def _saturated(layers: Mapping[str, Sequence[Layer]]) -> list[Finding]:
     for i, (where, there) in enumerate(layers.items()):
         worst = max(range(len(there)), key=lambda i: there[i].saturated, default=None)
-        if worst is None or there[worst].saturated < SATURATED:
+        if worst is None or there[worst].saturated < MAX_SATURATED_SHARE:
             continue
         share = f"{there[worst].saturated:.0%} of the outputs of layer {worst + 1}"
         return [
@@ -203,7 +203,7 @@ def of_remark(text: str) -> Finding:
 def of_overfitting(epochs: Sequence[Epoch]) -> list[Finding]:
     """Judge whether the test loss rose while the training went on."""
     tests = [epoch.validation_loss for epoch in epochs if epoch.validation_loss is not None]
-    if not tests or not 0 < RISEN * min(tests) < tests[-1]:
+    if not tests or not 0 < OVERTRAINED_RATIO * min(tests) < tests[-1]:
         return []
     lowest = min(tests)
     return [
@@ -221,7 +221,7 @@ def of_length(epochs: Sequence[Epoch]) -> list[Finding]:
     if len(epochs) < 2:
         return []
     before, last = epochs[-2].loss, epochs[-1].loss
-    if not last < before - FALLING * abs(before):
+    if not last < before - STILL_FALLING_DECREASE * abs(before):
         return []
     text = f"the loss still falls, from {number(before)} to {number(last)} in the last epoch"
     return [Finding("length", text, "train for more epochs")]

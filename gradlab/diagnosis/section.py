@@ -11,16 +11,16 @@ import numpy as np
 
 from gradlab.params import flatten, floating, leaves_like
 
-POINTS = 60
+SECTION_POINTS = 60
 """Number of points of a section, twelve for each power of ten of its five."""
 
-BEYOND = 10.0
+SECTION_EXTENSION = 10.0
 """Factor from the step, or the lowest point, whichever is longer, to the end of a section."""
 
-SHORT = 1e-5
+SHORTEST_STEP = 1e-5
 """Length of the shortest step of a section, relative to the longest."""
 
-DOUBLINGS = 40
+MAX_DOUBLINGS = 40
 """Largest number of doublings of a step in search of the lowest point."""
 
 
@@ -86,8 +86,8 @@ def section(
         return loss(structure.unflatten(moved))
 
     before, after = at(0.0), at(rate)
-    end = BEYOND * max(rate, _lowest(at, rate, before))
-    rates = np.geomspace(SHORT * end, end, POINTS).tolist()
+    end = SECTION_EXTENSION * max(rate, _lowest(at, rate, before))
+    rates = np.geomspace(SHORTEST_STEP * end, end, SECTION_POINTS).tolist()
     promise = -sum(float(np.vdot(g, u)) for g, u in zip(slopes, changes, strict=True))
     return Section(rate, before, after, promise, tuple(rates), tuple(map(at, rates)))
 
@@ -95,7 +95,7 @@ def section(
 def _lowest(at: Callable[[float], float], rate: float, before: float) -> float:
     """Return the rate up to which doubling lowers the loss; the given one if it does not."""
     there, lowest = rate, min(before, at(rate))
-    for _ in range(DOUBLINGS):
+    for _ in range(MAX_DOUBLINGS):
         further = at(2 * there)
         if not further < lowest:
             break

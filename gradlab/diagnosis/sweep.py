@@ -11,14 +11,14 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-SPACING = math.sqrt(10)
+RATE_RATIO = math.sqrt(10)
 """Ratio of neighbouring rates. For gradient descent on a quadratic, the steps to a given loss are
 proportional to 1/rate, so that the best rate of the sweep is within a factor of 2 of the best."""
 
-MOST = 20
+MAX_RATES_PER_SIDE = 20
 """Largest number of rates above and below the first one: ten powers of ten each."""
 
-LITTLE = 0.1
+MIN_DECREASE_SHARE = 0.1
 """Decrease of the loss, relative to that of the best rate, below which no smaller rate is tried."""
 
 
@@ -55,20 +55,20 @@ def sweep(train: Callable[[float], float], rate: float, start: float) -> tuple[T
 
     def explore(factor: float, fails: Callable[[float], bool]) -> None:
         failed = int(fails(found[0].loss))
-        for power in range(1, MOST + 1):
+        for power in range(1, MAX_RATES_PER_SIDE + 1):
             found.append(Trained(rate * factor**power, train(rate * factor**power)))
             failed = failed + 1 if fails(found[-1].loss) else 0
             if failed == 2:
                 return
 
-    explore(SPACING, lambda loss: loss > start)
-    explore(1 / SPACING, lambda loss: _is_little(best(found).loss, loss, start))
+    explore(RATE_RATIO, lambda loss: loss > start)
+    explore(1 / RATE_RATIO, lambda loss: _is_little(best(found).loss, loss, start))
     return tuple(sorted(found, key=lambda trained: trained.rate))
 
 
 def _is_little(lowest: float, loss: float, start: float) -> bool:
     """Tell whether a fall is small relative to the best one, if there is one."""
-    return lowest < start and start - loss < LITTLE * (start - lowest)
+    return lowest < start and start - loss < MIN_DECREASE_SHARE * (start - lowest)
 
 
 def best(found: Sequence[Trained]) -> Trained:

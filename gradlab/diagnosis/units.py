@@ -8,15 +8,15 @@ import numpy as np
 
 from gradlab.params import Array
 
-NEAR = 0.01
+SATURATION_DISTANCE = 0.01
 """Distance from a bound of 0, 1 or -1 at which an output is saturated: the derivative of a sigmoid
 is then below 4 % of its largest value, that of tanh below 2 %."""
 
-STILL = 1e-6
+MAX_DEAD_VARIATION = 1e-6
 """Variation of a unit's output over all samples up to which the unit is dead. A weight of order 1
 behind it then changes no more than the rounding of float32 does."""
 
-BOTH = 0.1
+MIN_SHARE_PER_BOUND = 0.1
 """Share of a layer's outputs near each bound from which the layer counts as saturated. A layer of
 relu has many outputs of 0, but none is near an upper bound."""
 
@@ -30,8 +30,8 @@ class Layer:
     units : int
         Their number.
     dead : int
-        The number of units that return the same for all samples, within `STILL`: no gradient passes
-        through them, and their outputs do not depend on the input.
+        The number of units that return the same for all samples, within `MAX_DEAD_VARIATION`: no
+        gradient passes through them, and their outputs do not depend on the input.
     saturated : float
         The share of outputs at the bounds of a sigmoid or tanh; 0 if there are no bounds.
     """
@@ -55,13 +55,17 @@ def layer(outputs: Array) -> Layer:
     """
     rows = outputs.reshape(len(outputs), -1)
     with np.errstate(invalid="ignore"):
-        dead = int(np.sum(np.ptp(rows, axis=0) <= STILL)) if len(rows) else 0
+        dead = int(np.sum(np.ptp(rows, axis=0) <= MAX_DEAD_VARIATION)) if len(rows) else 0
     return Layer(rows.shape[1], dead, _saturated(rows))
 
 
 def _saturated(rows: Array) -> float:
     if not rows.size or np.min(rows) < -1 or not np.max(rows) <= 1:
         return 0.0
-    lower = np.mean(rows < NEAR) if np.min(rows) >= 0 else np.mean(rows < NEAR - 1)
-    upper = np.mean(rows > 1 - NEAR)
-    return float(lower + upper) if min(lower, upper) >= BOTH else 0.0
+    lower = (
+        np.mean(rows < SATURATION_DISTANCE)
+        if np.min(rows) >= 0
+        else np.mean(rows < SATURATION_DISTANCE - 1)
+    )
+    upper = np.mean(rows > 1 - SATURATION_DISTANCE)
+    return float(lower + upper) if min(lower, upper) >= MIN_SHARE_PER_BOUND else 0.0

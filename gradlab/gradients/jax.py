@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.array_libraries import (
-    ADVICE,
+    LIBRARY_ADVICE,
     Form,
     LibraryGradient,
     Run,
@@ -158,7 +158,7 @@ class JaxGradient(LibraryGradient):
         """Return the reason why the loss cannot be traced, if the error shows one."""
         errors = self._jax.errors
         if isinstance(error, errors.TracerArrayConversionError):
-            return f"it uses {self.arrays} as NumPy's: {ADVICE}"
+            return f"it uses {self.arrays} as NumPy's: {LIBRARY_ADVICE}"
         branching = (
             errors.ConcretizationTypeError,
             errors.TracerIntegerConversionError,

@@ -21,11 +21,13 @@ from gradlab.gradients.forward_mode import LossJVP
 from gradlab.gradients.protocol import Loss, finish_gradients
 from gradlab.params import Array, Structure, floating
 
-MOST = 1000
+MAX_FORWARD_ENTRIES = 1000
 """Entries beyond which forward mode would cost as much as finite differences of a whole network."""
 
-WHY = "the loss computes 0 · NaN, 0 / 0 or the like there"
-INSTEAD = "put numbers in place of missing data before computing: np.where(np.isnan(x), 0, x)"
+NAN_CAUSE = "the loss computes 0 · NaN, 0 / 0 or the like there"
+MISSING_DATA_ADVICE = (
+    "put numbers in place of missing data before computing: np.where(np.isnan(x), 0, x)"
+)
 
 
 def finish_with_forward_mode(
@@ -38,21 +40,23 @@ def finish_with_forward_mode(
     """Return a gradient of reverse mode with its NaN replaced by the slopes of forward mode.
 
     A NonFiniteError is raised if an entry is infinite, or NaN in forward mode as well, or if more
-    than `MOST` are NaN.
+    than `MAX_FORWARD_ENTRIES` are NaN.
     """
     found = [np.array(gradient) for gradient in gradients]
     count = sum(int(np.isnan(array).sum()) for array in found)
     is_real = all(leaf.dtype.kind != "c" for leaf in leaves)
-    if 0 < count <= MOST and is_real:
+    if 0 < count <= MAX_FORWARD_ENTRIES and is_real:
         with suppress(Exception):  # a loss that is not of NumPy's arrays, a function without a rule
             _fill_in(found, LossJVP(loss, list(map(floating, leaves)), structure, args, [True]))
     try:
         done = finish_gradients(structure.paths, found, leaves)
     except NonFiniteError as error:
-        raise (NonFiniteError(f"{error}: {WHY}; {INSTEAD}") if count else error) from None
+        raise (
+            NonFiniteError(f"{error}: {NAN_CAUSE}; {MISSING_DATA_ADVICE}") if count else error
+        ) from None
     warnings.warn(
-        f"reverse mode has NaN in {count} entries of the gradient, because {WHY}; they are "
-        f"computed in forward mode, one evaluation each, right but slower; {INSTEAD}",
+        f"reverse mode has NaN in {count} entries of the gradient, because {NAN_CAUSE}; they are "
+        f"computed in forward mode, one evaluation each, right but slower; {MISSING_DATA_ADVICE}",
         UntraceableWarning,
         stacklevel=6,
     )

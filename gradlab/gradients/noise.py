@@ -24,17 +24,17 @@ SPACINGS = tuple(2.0**-e for e in (26, 20, 15, 11, 8, 6, 4))
 """Distances between neighbouring points, relative to the parameters. The first ones suit float64,
 and sums of many float32 numbers, the last ones float16."""
 
-ALIKE = 4.0
+MAX_AGREEING_RATIO = 4.0
 """Largest ratio between estimates of the noise that agree; each comes from few values. The
 differences at a kink grow by more over three spacings."""
 
-MEDIAN = 0.6745
+MEDIAN_OF_NORMAL = 0.6745
 """Median of the absolute value of a normal variable, in standard deviations."""
 
-POINTS = 9
+POINTS_PER_SPACING = 9
 """Number of values at one spacing: enough for sixth differences."""
 
-ORDERS = range(3, 7)
+DIFFERENCE_ORDERS = range(3, 7)
 """Orders of the differences from which the noise is estimated."""
 
 
@@ -53,7 +53,9 @@ def relative_noise(line: Callable[[float], float], centre: float, enough: float 
     noise = 0.0
     seen: list[tuple[float, float]] = []
     for spacing in SPACINGS:
-        values = np.array([centre, *(float(line(k * spacing)) for k in range(1, POINTS))])
+        values = np.array(
+            [centre, *(float(line(k * spacing)) for k in range(1, POINTS_PER_SPACING))]
+        )
         values /= np.abs(values).max() or 1.0
         seen.append((noise_of(values), float(np.median(np.abs(np.diff(values, 2))))))
         noise = max(noise, _agreed(seen))
@@ -69,7 +71,7 @@ def _agreed(seen: list[tuple[float, float]]) -> float:
     """
     last = sorted(noise for noise, _ in seen[-4:])
     for low, *_, high in (last[-3:], last[:3]) if len(last) >= 3 else ():
-        if high <= ALIKE * low:
+        if high <= MAX_AGREEING_RATIO * low:
             ripple = any(n < high / 64 and bend > high / 1024 for n, bend in seen)
             return 0.0 if ripple else high
     return 0.0
@@ -84,10 +86,10 @@ def noise_of(values: Array) -> float:
     0.0
     """
     found = []
-    for order in ORDERS:
+    for order in DIFFERENCE_ORDERS:
         differences = np.diff(values, order)
         share = factorial(order) ** 2 / factorial(2 * order)
         found.append(float(np.sqrt(share * np.mean(differences**2))))
-        if order == ORDERS[0]:  # a kink affects only two of these, and so not the median
-            found.append(float(np.sqrt(share) * np.median(np.abs(differences)) / MEDIAN))
+        if order == DIFFERENCE_ORDERS[0]:  # a kink affects only two of these, and so not the median
+            found.append(float(np.sqrt(share) * np.median(np.abs(differences)) / MEDIAN_OF_NORMAL))
     return min(found)

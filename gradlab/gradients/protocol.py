@@ -128,7 +128,7 @@ def real_scalar(value: Any, place: str = "", what: str = "the loss") -> Any:
     return array.reshape(())[()]
 
 
-STEADY = 1e-9
+MAX_REPEAT_CHANGE = 1e-9
 """Relative change between two evaluations above which the loss counts as non-deterministic."""
 
 
@@ -139,7 +139,7 @@ def require_same_value(value: Any, again: Any, precision: float = 0.0) -> None:
     taken in another order each time.
     """
     apart = abs(float(again) - float(value))
-    if not apart <= max(STEADY, 16 * precision) * abs(float(value)):
+    if not apart <= max(MAX_REPEAT_CHANGE, 16 * precision) * abs(float(value)):
         raise LossError(
             f"the loss is not deterministic: evaluated twice at the same parameters, it differs by "
             f"{apart:.3g} from {float(value):.6g}; fix its seed, or pass what it draws (or keeps "

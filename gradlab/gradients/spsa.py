@@ -30,10 +30,10 @@ from gradlab.gradients.probing import CoarseLoss, Probe
 from gradlab.gradients.protocol import Loss, ValueAndGrad
 from gradlab.params import Array
 
-BENT = 2.0**-9
+DOUBTFUL_BEND = 2.0**-9
 """Ratio of the second to the first difference above which a smaller step may be tried."""
 
-UNLIKELY = 2.0**-28
+UNLIKELY_BEND = 2.0**-28
 """Ratio of the second difference to the loss that curvature alone is unlikely to cause."""
 
 
@@ -98,7 +98,7 @@ class SPSA(Estimator):
         for signs in directions(probe.leaves, self.draws, entropy, "signs"):
             above, below = probe.along(signs, c), probe.along(signs, -c)
             if abs(above - 2 * probe.value + below) > max(
-                BENT * abs(above - below), UNLIKELY * abs(probe.value)
+                DOUBTFUL_BEND * abs(above - below), UNLIKELY_BEND * abs(probe.value)
             ):
                 probe.require_steady() if self.step else probe.look_into()
             with np.errstate(over="ignore"):  # an infinite slope is reported

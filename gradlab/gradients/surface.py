@@ -16,7 +16,7 @@ from gradlab.errors import ReadOnlyError, reason_of
 from gradlab.gradients.perturbable import Perturbable, scales_of
 from gradlab.gradients.probing import size_of
 from gradlab.gradients.protocol import Loss, real_scalar
-from gradlab.gradients.slopes import BITS, Line, Slope, slope
+from gradlab.gradients.slopes import FLOAT64_BITS, Line, Slope, slope
 from gradlab.params import Array, flatten
 
 
@@ -66,8 +66,8 @@ class Surface(Perturbable):
                 for narrow in fits:
                     fits[narrow] &= value not in (0.0, self.value) and _fits(value, narrow)
         if whole:  # integers, such as counts, fit into any dtype
-            return BITS
-        return next((int(np.finfo(narrow).nmant) for narrow in fits if fits[narrow]), BITS)
+            return FLOAT64_BITS
+        return next((int(np.finfo(narrow).nmant) for narrow in fits if fits[narrow]), FLOAT64_BITS)
 
     def ignores_parameters(self) -> bool:
         """Evaluate the loss once more; tell whether it never reads its parameters."""
@@ -90,9 +90,9 @@ class Surface(Perturbable):
         number, index = self.layout.place(i)
         return self.structure.paths[number], index
 
-    def hang(self, values: Array) -> Any:
+    def unravel(self, values: Array) -> Any:
         """Return a vector (p,) in the structure of the parameters."""
-        return self.layout.hang(values)
+        return self.layout.unravel(values)
 
     def along_entry(self, i: int) -> Line:
         """Return the loss as a function of the perturbation t of entry `i`."""

@@ -27,8 +27,8 @@ from gradlab.arrays.places import place_of
 from gradlab.arrays.read_only import write_refused
 from gradlab.errors import LossError, ParameterError
 from gradlab.gradients.array_libraries import (
-    ADVICE,
-    KEPT,
+    LIBRARY_ADVICE,
+    MAX_COMPILED_FORMS,
     Form,
     LibraryGradient,
     Run,
@@ -38,12 +38,12 @@ from gradlab.gradients.array_libraries import (
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array
 
-UNKNOWN = (
+UNKNOWN_NUMBERS_MESSAGE = (
     "what it does depends on the numbers in its tensors, which are unknown while it is compiled; "
     "write where, or give the backend compile=False"
 )
 
-EAGER = 16
+EAGER_CALLS = 16
 """Calls with one shape before operations are recorded: recording costs about a dozen calls."""
 
 
@@ -213,13 +213,13 @@ class TorchGradient(LibraryGradient):
             key = bindings, *[(a.shape, a.dtype) for a in (*leaves, *arrays)]
             graph = graphs.get(key)
             if graph is not None:
-                value, *gradients = graph(*leaves, *[self.over(a, None) for a in arrays])
+                value, *gradients = graph(*leaves, *[self.to_library(a, None) for a in arrays])
                 return value, gradients
             result = eager(leaves, arrays)
             is_fixed = bindings is not None and not bindings.has_arrays
-            if is_fixed and self.is_pure and len(calls) < KEPT:
+            if is_fixed and self.is_pure and len(calls) < MAX_COMPILED_FORMS:
                 calls[key] = calls.get(key, 0) + 1
-                if calls[key] == EAGER:
+                if calls[key] == EAGER_CALLS:
                     graph = self._graph(form, leaves, arrays, result)
                     self.is_pure = graph is not None
                     if graph is not None:
@@ -232,7 +232,7 @@ class TorchGradient(LibraryGradient):
         self, form: Form, leaves: list[Any], arrays: list[Any], wanted: tuple[Any, list[Any]]
     ) -> Any:
         """Return the operations of a loss, or None if they are not always the same."""
-        given = [self.over(a, None) for a in arrays]
+        given = [self.to_library(a, None) for a in arrays]
         function = self._functional(form, Way(True, compiled=True))
         try:
             graph = straightened(self._traced(function, leaves, given))
@@ -259,7 +259,7 @@ class TorchGradient(LibraryGradient):
         """Return the reason why the loss does not run on tensors, if the error shows one."""
         message = str(error)
         if type(error).__name__ in ("GuardOnDataDependentSymNode", "DataDependentOutputException"):
-            return UNKNOWN
+            return UNKNOWN_NUMBERS_MESSAGE
         if "same dtype" in message:
             return f"{message}; give parameters and data in one dtype"
         if "in-place" in message:
@@ -271,7 +271,7 @@ class TorchGradient(LibraryGradient):
             or innermost.name == "__array__"
             or "numpy" in innermost.filename
         ):
-            return f"it uses {self.arrays} as NumPy's arrays ({message}); {ADVICE}"
+            return f"it uses {self.arrays} as NumPy's arrays ({message}); {LIBRARY_ADVICE}"
         return None
 
     def _compiled(self, plain: Run, form: Form, way: Way) -> Run:
@@ -344,7 +344,9 @@ class TorchGradient(LibraryGradient):
                     )
                     raise refused.error
                 if name in taken and compiles:
-                    refused.error = LossError(f"torch cannot run the loss: {UNKNOWN}")
+                    refused.error = LossError(
+                        f"torch cannot run the loss: {UNKNOWN_NUMBERS_MESSAGE}"
+                    )
                     raise refused.error
                 if name == "__format__":  # a number read from a text has no derivative
                     return f"{function(*args)}~"

@@ -22,10 +22,10 @@ from autograd.core import VJPNode
 from autograd.tracer import getval, isbox, new_box, trace_stack
 
 from gradlab.arrays.conversions import is_tracing
-from gradlab.arrays.dispatch import NUMERICAL, Traced, values_of
+from gradlab.arrays.dispatch import NUMERICAL_BACKEND, Traced, values_of
 from gradlab.arrays.leaks import keeps_traced, release
 from gradlab.arrays.places import place_of
-from gradlab.arrays.questions import MOST, Question, asked_in_code, questions
+from gradlab.arrays.questions import MAX_NOTED_QUESTIONS, Question, asked_in_code, questions
 from gradlab.arrays.read_only import is_write, read_only, write_refused
 from gradlab.arrays.rewriting import following_rewrites
 from gradlab.arrays.tracing import run_traced
@@ -109,7 +109,7 @@ def trace_loss(
             raise UntraceableError(
                 f"{backend} cannot trace the loss, which fails only on traced arrays ({what}; "
                 f"{place_of(error.__traceback__)}): write that line with NumPy's functions, or use "
-                f"{NUMERICAL}"
+                f"{NUMERICAL_BACKEND}"
             ) from error
         error.add_note(f"raised by the loss while {backend} was tracing it")
         raise
@@ -128,7 +128,7 @@ def draws_undone() -> Iterator[None]:
         np.random.set_state(state)  # noqa: NPY002
 
 
-CLOSE = 1e4
+MAX_REORDERING_ROUNDINGS = 1e4
 """Roundings of the parameters by which two values of a loss may differ that are computed in another
 order."""
 
@@ -136,7 +136,9 @@ order."""
 def is_close(value: Any, wanted: Any, eps: float) -> bool:
     """Tell whether two values of a loss agree within a hundred roundings of their own."""
     size = float(np.max(np.abs(wanted), initial=0.0))
-    return bool(np.max(np.abs(value - wanted), initial=0.0) <= CLOSE / 100 * eps * size)
+    return bool(
+        np.max(np.abs(value - wanted), initial=0.0) <= MAX_REORDERING_ROUNDINGS / 100 * eps * size
+    )
 
 
 def is_rounding(
@@ -147,7 +149,7 @@ def is_rounding(
     ``at(leaves)`` is the loss, and `eps` the relative rounding of a number.
     """
     spread, size = _spread(wanted, 4 * eps, at, leaves), np.max(np.abs(wanted), initial=0.0)
-    if np.max(np.abs(value - wanted), initial=0.0) > CLOSE * spread:
+    if np.max(np.abs(value - wanted), initial=0.0) > MAX_REORDERING_ROUNDINGS * spread:
         return False
     # The length of a printed number changes by as much for a change of any size.
     return bool(spread <= size / 1000 or _spread(wanted, 256 * eps, at, leaves) > 4 * spread)
@@ -174,7 +176,7 @@ class _Known:
     forms: dict[Any, str] = field(default_factory=dict)
 
 
-FORMS = 64
+MAX_STORED_FORMS = 64
 """Largest number of forms that are stored for a loss; beyond, they are compared again."""
 
 _known: dict[Any, _Known] = {}
@@ -212,7 +214,7 @@ def _form(value: Any) -> Any:
     if isinstance(value, (str, int, type(None))):
         return value
     if isinstance(value, (list, tuple)):
-        return type(value), len(value), *map(_form, value[:MOST])
+        return type(value), len(value), *map(_form, value[:MAX_NOTED_QUESTIONS])
     if isinstance(value, dict):
         return dict, tuple(map(str, value)), *map(_form, value.values())
     return type(value)
@@ -224,7 +226,7 @@ def _require_plain_value(call: Call, end: Any, noted: Sequence[Question]) -> Non
     It is not evaluated if it keeps traced values, because it then has a state.
     """
     known, around = _known_of(call.loss, [call.structure.template, *call.args])
-    asked = [*noted, *known.code][:MOST]
+    asked = [*noted, *known.code][:MAX_NOTED_QUESTIONS]
     if not asked:
         return
     form = around, call.structure.paths, *map(_form, call.leaves), *map(_form, call.args)
@@ -232,13 +234,13 @@ def _require_plain_value(call: Call, end: Any, noted: Sequence[Question]) -> Non
     if found is None:
         if keeps_traced(call.loss, call.args):
             return
-        if len(known.forms) >= FORMS:
+        if len(known.forms) >= MAX_STORED_FORMS:
             known.forms.clear()
         found = known.forms[form] = _difference(call, end)
     if found:
         raise UntraceableError(
             f"{call.backend} cannot trace the loss, whose value is {found} on plain ones: it asks "
-            f"what its values are ({'; '.join(map(str, asked))}), or use {NUMERICAL}"
+            f"what its values are ({'; '.join(map(str, asked))}), or use {NUMERICAL_BACKEND}"
         )
 
 

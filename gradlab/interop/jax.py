@@ -19,7 +19,7 @@ from gradlab.params import Array
 __tracebackhide__ = True
 """Pytest shows the test's own line, and the report, instead of the functions of this module."""
 
-NAMES = {"fwd": "JVP", "rev": "VJP", "lin": "linearized function"}
+MODE_NAMES = {"fwd": "JVP", "rev": "VJP", "lin": "linearized function"}
 """The names of the modes in messages."""
 
 
@@ -62,8 +62,8 @@ def check_grads(
     >>> check_grads(jax.numpy.sin, (jax.numpy.array([0.5, 2.0]),), order=2)
     """
     modes = (modes,) if isinstance(modes, str) else tuple(modes)
-    if unknown := [mode for mode in modes if mode not in NAMES]:
-        raise OptionError(f"unknown mode {unknown[0]!r}: choose from {', '.join(NAMES)}")
+    if unknown := [mode for mode in modes if mode not in MODE_NAMES]:
+        raise OptionError(f"unknown mode {unknown[0]!r}: choose from {', '.join(MODE_NAMES)}")
     tree: Any = jax.tree_util
     leaves, treedef = tree.tree_flatten(tuple(args))
     keys = [k for k, _ in tree.tree_flatten_with_path(tuple(args))[0]]
@@ -98,7 +98,7 @@ def _check(
             check_native(function, way, claims, tolerances["rtol"], what)
     if order > 1:
         for mode in modes:
-            here = f"of the {NAMES[mode]}{' ' + what if what else ''}"
+            here = f"of the {MODE_NAMES[mode]}{' ' + what if what else ''}"
             derived = function.differentiated(way, mode)
             _check(derived, way, order - 1, modes, tolerances, here)
 

@@ -24,7 +24,7 @@ RTOL = 1e-3
 lies within them and they are narrower than these tolerances."""
 
 
-ROUNDED = 2.0**-36
+MAX_ROUNDOFF = 2.0**-36
 """Relative error of a claimed derivative that passes as round-off: 1.5e-11.
 
 The formulas of the libraries round values that cancel: the softmax of numbers near 1e4 is exact to
@@ -54,8 +54,8 @@ def random_like(array: Array, rng: np.random.Generator) -> Array:
 
 
 def accepted(rtol: float | None) -> float:
-    """Return the accepted relative error for the caller's tolerance, at least `ROUNDED`."""
-    return max(rtol or 0.0, ROUNDED)
+    """Return the accepted relative error for the caller's tolerance, at least `MAX_ROUNDOFF`."""
+    return max(rtol or 0.0, MAX_ROUNDOFF)
 
 
 def note_on(allow: float | None) -> str:
@@ -88,10 +88,10 @@ def check_native(
         convention=function.convention,
         **options,
     )
-    settle(report, "\n".join(filter(None, [what, note_on(rtol)])))
+    require_right(report, "\n".join(filter(None, [what, note_on(rtol)])))
 
 
-def settle(report: DerivativeReport, note: str = "") -> None:
+def require_right(report: DerivativeReport, note: str = "") -> None:
     """Raise unless a report says that the derivative is right, or right within wide bars.
 
     Raise a GradientMismatchError if the derivative is wrong. Raise an InconclusiveError if the

@@ -31,7 +31,7 @@ ORIGINAL: Any = import_module("torch.autograd.gradcheck")
 """The module of PyTorch's own check, which a function of the same name hides in
 ``torch.autograd``."""
 
-FORWARD: Any = import_module("torch.autograd.forward_ad")
+FORWARD_AD: Any = import_module("torch.autograd.forward_ad")
 
 
 class GradcheckError(GradlabError, ORIGINAL.GradcheckError):  # type: ignore[misc]
@@ -287,12 +287,12 @@ class TorchFunction(TorchLoss):
     def jvp(self, way: NativeWay, leaves: list[Array], tangents: list[Array]) -> list[Array]:
         """Return the JVP of forward mode for tangents."""
         roots, _ = self._native(way, leaves)
-        with FORWARD.dual_level(), self._mode(way):
+        with FORWARD_AD.dual_level(), self._mode(way):
             duals = [
-                FORWARD.make_dual(root.detach(), torch.tensor(v).to(root))
+                FORWARD_AD.make_dual(root.detach(), torch.tensor(v).to(root))
                 for root, v in zip(roots, tangents, strict=True)
             ]
-            found = [FORWARD.unpack_dual(x).tangent for x in self._counted(way, duals)]
+            found = [FORWARD_AD.unpack_dual(x).tangent for x in self._counted(way, duals)]
         return _or_zeros(found, self.like)
 
     def _counted(self, way: NativeWay, params: list[Any]) -> list[Any]:

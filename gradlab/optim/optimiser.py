@@ -192,7 +192,7 @@ def norm(arrays: Arrays) -> float:
     """
     with np.errstate(all="ignore"):
         squares = sum(float(np.vdot(array, array)) for array in arrays)
-        if math.isfinite(squares) and squares > TINY:
+        if math.isfinite(squares) and squares > MIN_SAFE_SQUARES:
             return math.sqrt(squares)
         largest = max((float(np.abs(array).max(initial=0.0)) for array in arrays), default=0.0)
         if largest == 0.0 or not math.isfinite(largest):
@@ -201,7 +201,7 @@ def norm(arrays: Arrays) -> float:
         return largest * math.sqrt(sum(float(np.vdot(share, share)) for share in shares))
 
 
-TINY = 1e-30
+MIN_SAFE_SQUARES = 1e-30
 """Sum of squares below which squares in float32 may have underflowed, so that `norm` scales
 first."""
 

@@ -14,7 +14,7 @@ from gradlab.optim.optimiser import Arrays, Optimiser
 from gradlab.optim.schedules import Rate
 from gradlab.params import Array
 
-ROUNDOFF = 2.0**-52
+CURVATURE_ROUNDOFF = 2.0**-52
 """Curvature of a pair, relative to the norms of s and y, that counts as round-off."""
 
 
@@ -115,7 +115,7 @@ def _to_newton(
     known = []
     for s, y in pairs:
         curvature, size = _dot(s, y), _dot(y, y)
-        if curvature > ROUNDOFF * math.sqrt(_dot(s, s) * size):
+        if curvature > CURVATURE_ROUNDOFF * math.sqrt(_dot(s, s) * size):
             known.append((s, y, curvature, size))
     weights = []
     for s, y, curvature, _ in known:

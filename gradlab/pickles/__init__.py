@@ -21,21 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gradlab.errors import reason_of
-from gradlab.pickles.machine import NAME as NAME
-from gradlab.pickles.machine import OPCODES, RequestedCall, run
+from gradlab.pickles.machine import MAX_KEY_CHARACTERS as MAX_KEY_CHARACTERS
+from gradlab.pickles.machine import MAX_OPCODES, RequestedCall, run
 from gradlab.pickles.machine import PickleError as PickleError
 
 Array: TypeAlias = NDArray[Any]
 
-VALUES = 2**16
+MAX_VALUES = 2**16
 """Largest number of values in a pickle, counted once per reference, without the numbers in lists
 that become arrays."""
 
-NUMBERS = 2 * OPCODES
+MAX_NUMBERS = 2 * MAX_OPCODES
 """Largest number of numbers in lists, and of such lists, counted once per reference. Without shared
 references, each takes an opcode."""
 
-DEPTH = 6
+MAX_DEPTH = 6
 """Largest depth of containers. A list of layers has two levels, the textbooks' MNIST three."""
 
 
@@ -78,7 +78,7 @@ class _Budget:
     """The remaining limits of a pickle."""
 
     def __init__(self, most: int) -> None:
-        self._limits = {"values": VALUES, "numbers in lists": NUMBERS, "bytes": most}
+        self._limits = {"values": MAX_VALUES, "numbers in lists": MAX_NUMBERS, "bytes": most}
         self._left = dict(self._limits)
 
     def take(self, what: str, count: int = 1) -> None:
@@ -96,8 +96,8 @@ def _leaves(
     value: dict[Any, Any] | list[Any] | tuple[Any, ...], path: str, depth: int, budget: _Budget
 ) -> Iterator[tuple[str, Any]]:
     """Yield each value in a structure with its path."""
-    if depth == DEPTH:
-        raise PickleError(f"it nests more than {DEPTH} dicts, lists and tuples: {path[:40]}...")
+    if depth == MAX_DEPTH:
+        raise PickleError(f"it nests more than {MAX_DEPTH} dicts, lists and tuples: {path[:40]}...")
     items = value.items() if isinstance(value, dict) else enumerate(value)
     for key, inner in items:
         budget.take("values")

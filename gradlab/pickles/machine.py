@@ -12,11 +12,11 @@ import pickletools
 from collections.abc import Callable, Iterator
 from typing import Any
 
-OPCODES = 2**21
+MAX_OPCODES = 2**21
 """Largest number of opcodes in a pickle. One may allocate an object of about 200 bytes. An array
 takes twenty opcodes, a list two per number."""
 
-NAME = 255
+MAX_KEY_CHARACTERS = 255
 """Largest length of a key in characters."""
 
 
@@ -33,7 +33,7 @@ def run(data: bytes) -> Any:
     return _Machine().run(data)
 
 
-NAMES = {
+ALLOWED_FUNCTIONS = {
     "numpy.ndarray": "ndarray",
     "numpy.dtype": "dtype",
     # NumPy 2 moved numpy.core; pickles have the old or the new name.
@@ -72,18 +72,18 @@ class RequestedCall:
 
 
 def _name(dotted: str) -> GlobalName:
-    if dotted not in NAMES:
+    if dotted not in ALLOWED_FUNCTIONS:
         raise PickleError(
             f"refused, as it names {dotted[:100]}; a pickle of arrays names only NumPy, and "
             f"others can run any code"
         )
-    return GlobalName(NAMES[dotted])
+    return GlobalName(ALLOWED_FUNCTIONS[dotted])
 
 
 def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
     """Yield the opcodes by name, each with its argument, up to the end of the program."""
     file = io.BytesIO(data)
-    for _ in range(OPCODES):
+    for _ in range(MAX_OPCODES):
         code = file.read(1)
         opcode = _INFO.get(code)
         if opcode is None:
@@ -96,7 +96,7 @@ def _opcodes(data: bytes) -> Iterator[tuple[str, Any]]:
             yield opcode.name, opcode.arg and opcode.arg.reader(file)
         if opcode.name == "STOP":
             return
-    raise PickleError(f"it has more than the {OPCODES} opcodes that are read")
+    raise PickleError(f"it has more than the {MAX_OPCODES} opcodes that are read")
 
 
 _INFO = {opcode.code.encode("latin1"): opcode for opcode in pickletools.opcodes}
@@ -203,7 +203,7 @@ class _Machine:
         if type(into := self._top()) is not dict:
             raise ValueError(f"it sets an item of a {type(into).__name__}")
         for key, value in zip(items[::2], items[1::2], strict=True):
-            if type(key) is not str or len(key) > NAME:
+            if type(key) is not str or len(key) > MAX_KEY_CHARACTERS:
                 shown = repr(key) if type(key) is int and abs(key) < 2**63 else f"a {_kind(key)}"
                 raise PickleError(f"{shown} cannot name an array; use a string")
             into[key] = value

@@ -9,7 +9,7 @@ All share one style, and no global state of matplotlib is touched::
     story                     losses, derivatives and descent, as `gradlab demo` tells them
 """
 
-from gradlab.plotting.checking import MARKS, PALE, gradient_agreement, gradient_map
+from gradlab.plotting.checking import MARKS, PALE_COLOURS, gradient_agreement, gradient_map
 from gradlab.plotting.classifying import confusion_matrix, misclassified
 from gradlab.plotting.comparing import activation_histograms, gradient_cost, gradient_differences
 from gradlab.plotting.diagnosing import loss_sections, rate_sweep
@@ -21,7 +21,7 @@ from gradlab.plotting.training import loss_bands, loss_curves, training_curves
 __all__ = [
     "COLOURS",
     "MARKS",
-    "PALE",
+    "PALE_COLOURS",
     "STYLE",
     "activation_histograms",
     "chain_rule",

@@ -39,7 +39,7 @@ MARKS: dict[Verdict, Mark] = {
 }
 """The worst verdict last, so that nothing covers it."""
 
-PALE: dict[Verdict | None, str] = {
+PALE_COLOURS: dict[Verdict | None, str] = {
     "agree": "#dceefa",
     "kink": "#cfeee4",
     "inconclusive": "#fbf8d0",
@@ -187,8 +187,8 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
         own = [entry for entry in report.entries if entry.path == leaf.path]
         shown |= _draw_leaf(figure.add_subplot(place), leaf, own)
     colours: dict[str, str] = {verdict: mark.colour for verdict, mark in MARKS.items()}
-    colours |= {f"{verdict}, along directions": PALE[verdict] for verdict in MARKS}
-    colours["not looked at"] = PALE[None]
+    colours |= {f"{verdict}, along directions": PALE_COLOURS[verdict] for verdict in MARKS}
+    colours["not looked at"] = PALE_COLOURS[None]
     handles = [
         Patch(facecolor=colour, edgecolor="#888888", linewidth=0.5, label=name)
         for name, colour in colours.items()
@@ -201,14 +201,14 @@ def gradient_map(report: GradientReport, most: int = 12) -> Figure:
     return figure
 
 
-SPARSE = 20
+MIN_ENTRIES_PER_MARK = 20
 """Share of a large leaf's entries, one in this many, below which each entry gets a mark."""
 
 
 def _draw_leaf(axes: Axes, leaf: Leaf, own: list[Entry]) -> set[str]:
     """Draw a leaf; return the names of the verdicts in it."""
     height, width = _as_matrix(leaf.shape)
-    picture = np.tile(to_rgb(PALE[leaf.rest]), (height * width, 1))
+    picture = np.tile(to_rgb(PALE_COLOURS[leaf.rest]), (height * width, 1))
     places = np.array([_place(entry.index, leaf.shape) for entry in own], dtype=int)
     if own:
         picture[places] = [to_rgb(MARKS[entry.verdict].colour) for entry in own]
@@ -219,7 +219,7 @@ def _draw_leaf(axes: Axes, leaf: Leaf, own: list[Entry]) -> set[str]:
         x, y = these % width, these // width
         if small and verdict == "mismatch":
             axes.scatter(x, y, marker="x", s=25, color="black", linewidth=1)
-        elif not small and SPARSE * len(these) <= height * width:
+        elif not small and MIN_ENTRIES_PER_MARK * len(these) <= height * width:
             axes.scatter(
                 x, y, marker=mark.marker, s=mark.size, c=mark.colour,
                 edgecolors="black" if verdict == "mismatch" else mark.edge, linewidth=0.8,

@@ -17,7 +17,7 @@ from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import (
     COLOURS,
     GREY,
-    PHONE,
+    PHONE_WIDTH,
     colour,
     duration,
     note,
@@ -116,7 +116,7 @@ def activation_histograms(
     """
     depth = max(map(len, outputs.values()), default=1)
     columns = np.unique(np.linspace(0, depth - 1, 6).round().astype(int)).tolist()
-    figure = Figure(figsize=(max(PHONE, 1.9 * len(columns)), 0.9 + 1.6 * len(outputs)))
+    figure = Figure(figsize=(max(PHONE_WIDTH, 1.9 * len(columns)), 0.9 + 1.6 * len(outputs)))
     grid = figure.subplots(len(outputs), len(columns), squeeze=False)
     for i, (line, (name, layers)) in enumerate(zip(grid, outputs.items(), strict=True)):
         line[0].set_ylabel(name)

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from gradlab.diagnosis import Section, Trained
 from gradlab.params import Array
 from gradlab.plotting.scales import logarithmic
-from gradlab.plotting.style import COLOURS, GREY, PHONE, note, panels, styled
+from gradlab.plotting.style import COLOURS, GREY, PHONE_WIDTH, note, panels, styled
 
-ABOVE = 1.5
+UPPER_EDGE_HEIGHT = 1.5
 """Height of a figure's upper edge above the loss at the start. What lies above it is drawn there:
 by how much a step makes the loss worse matters less than that it does."""
 
@@ -69,7 +69,7 @@ def loss_sections(sections: Mapping[str, Section]) -> Figure:
     ['At the start']
     """
     count = max(1, len(sections))
-    figure = Figure(figsize=(5 * count, 4) if count > 1 else (PHONE, 4))
+    figure = Figure(figsize=(5 * count, 4) if count > 1 else (PHONE_WIDTH, 4))
     shown = panels(figure, count, 2, xlabel="learning rate of one step")
     for axes, (where, found) in zip(shown, sections.items(), strict=False):
         rates, losses = np.array(found.rates), np.array(found.losses)
@@ -91,7 +91,7 @@ def _losses(axes: Axes, rates: Array, losses: Array, start: float, marks: str = 
     """Draw losses between the lowest one and somewhat above the start."""
     lowest = min(float(np.min(losses, initial=start)), start)
     span = (start - lowest) or abs(start) or 1.0
-    top = start + (ABOVE - 1) * span
+    top = start + (UPPER_EDGE_HEIGHT - 1) * span
     above = ~(losses <= top)
     # A curve leaves the figure at its upper edge; infinities have no place on it.
     drawn = np.where(np.isfinite(losses), np.minimum(losses, top + 10 * span), np.nan)

@@ -19,7 +19,7 @@ from matplotlib.text import Annotation
 from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import COLOURS, GREY
 
-AWAY = 8
+LABEL_GAP = 8
 """Space in points between the axes and the texts right of them, and between columns of texts."""
 
 
@@ -43,7 +43,7 @@ def at_ends(axes: Axes, ends: Iterable[tuple[float, str, str]], size: float = 10
     tall = max(text.get_window_extent().height for text in texts) * points
     low, high = (end * points for end in (axes.bbox.y0, axes.bbox.y1))
     for text, height, place in zip(texts, heights, spread(heights, tall, low, high), strict=True):
-        text.xyann = (AWAY, place - height)
+        text.xyann = (LABEL_GAP, place - height)
 
 
 def spread(wanted: Any, gap: float, low: float, high: float) -> Any:
@@ -127,7 +127,7 @@ def _columns(axes: Axes, cells: Sequence[tuple[str, ...]], heads: Sequence[str])
     points = 72 / axes.get_figure(root=True).dpi  # type: ignore[union-attr]
     right = 0.0
     for column in columns:
-        right += AWAY + max(text.get_window_extent().width for text in column) * points
+        right += LABEL_GAP + max(text.get_window_extent().width for text in column) * points
         for text in column:
             text.xyann = (right, 0)
 
@@ -135,7 +135,7 @@ def _columns(axes: Axes, cells: Sequence[tuple[str, ...]], heads: Sequence[str])
 def _beside(axes: Axes, text: str, height: float, **style: Any) -> Annotation:
     """Write a text right of the axes, at a height in data coordinates."""
     return axes.annotate(
-        text, (1, height), xycoords=("axes fraction", "data"), xytext=(AWAY, 0),
+        text, (1, height), xycoords=("axes fraction", "data"), xytext=(LABEL_GAP, 0),
         textcoords="offset points", annotation_clip=False, **style,
     )  # fmt: skip
 

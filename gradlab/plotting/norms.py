@@ -18,10 +18,10 @@ from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import COLOURS, note, panels, styled
 
-NAMED = 12
+MAX_LABELLED_CURVES = 12
 """Largest number of curves with a label each; the labels of more would not fit beside a panel."""
 
-DEEP = "viridis_r"
+COLORMAP_FOR_MANY = "viridis_r"
 """Colours of more leaves than the palette has: from the first one, pale, to the last one, dark."""
 
 
@@ -46,7 +46,9 @@ def norm_curves(history: History) -> Figure:
     """
     known = [epoch for epoch in history.epochs if epoch.gradient_norms]
     numbers = [epoch.epoch for epoch in known]
-    figure = Figure(figsize=(10, max(4, 0.25 * min(NAMED, len(history.leaves)) + 1.5)))
+    figure = Figure(
+        figsize=(10, max(4, 0.25 * min(MAX_LABELLED_CURVES, len(history.leaves)) + 1.5))
+    )
     axes_of = panels(figure, 2, 2, xlabel="epoch")
     gradients, updates = (
         np.array(norms, float).reshape(len(known), len(history.leaves))
@@ -81,8 +83,8 @@ def _curves(
     bottom = axes.get_ylim()[0]
     few = len(leaves) <= len(COLOURS)
     places = np.linspace(0.15, 1, len(leaves))
-    shades = COLOURS if few else [to_hex(colormaps[DEEP](place)) for place in places]
-    named = {*np.linspace(0, len(leaves) - 1, NAMED).round().astype(int).tolist()}
+    shades = COLOURS if few else [to_hex(colormaps[COLORMAP_FOR_MANY](place)) for place in places]
+    named = {*np.linspace(0, len(leaves) - 1, MAX_LABELLED_CURVES).round().astype(int).tolist()}
     ends = []
     for i, (leaf, values) in enumerate(zip(leaves, norms.T, strict=True)):
         zero = values == 0
@@ -91,7 +93,7 @@ def _curves(
         if zero.any():  # an empty line that is not clipped would break the layout
             axes.plot(np.array(numbers)[zero], np.full(zero.sum(), bottom), "o", markersize=6,
                       mfc="none", color=shades[i], clip_on=False)  # fmt: skip
-        if i in named or len(leaves) <= NAMED:
+        if i in named or len(leaves) <= MAX_LABELLED_CURVES:
             ends.append((*_end(leaf, float(values[-1]), axes.get_ylim()), shades[i]))
     return ends
 

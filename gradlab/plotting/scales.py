@@ -9,7 +9,7 @@ from typing import Any
 
 from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 
-MOST_TICKS = 6
+MAX_TICKS = 6
 
 
 def logarithmic(
@@ -17,7 +17,7 @@ def logarithmic(
     low: float,
     high: float,
     show: Callable[[float], str] | None = None,
-    most: int = MOST_TICKS,
+    most: int = MAX_TICKS,
 ) -> None:
     """Make an axis logarithmic, from below `low` to above `high`, with at least two ticks.
 
@@ -34,7 +34,7 @@ def logarithmic(
     axis.set_major_formatter(FuncFormatter(lambda value, _: show(value)))
 
 
-def ticks(low: float, high: float, most: int = MOST_TICKS) -> list[float]:
+def ticks(low: float, high: float, most: int = MAX_TICKS) -> list[float]:
     """Return round values between two positive ones: of 1, 2 and 5, or powers of ten.
 
     Examples

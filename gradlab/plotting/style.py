@@ -26,7 +26,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 GREY = "#767676"
 """Colour of explanations: the palest grey that is readable on white (contrast 4.5 to 1)."""
 
-PHONE = 5.2
+PHONE_WIDTH = 5.2
 """Width in inches of a figure that also fits a phone: at 360 pixels, its text is 10 pixels high."""
 
 STYLE: Any = {

@@ -16,10 +16,10 @@ from gradlab.plotting.labels import at_ends
 from gradlab.plotting.scales import logarithmic
 from gradlab.plotting.style import COLOURS, GREY, colour, panels, styled, title
 
-MOST = 1000
+MAX_MINIBATCHES_DRAWN = 1000
 """Largest number of minibatches drawn individually; the scatter of more would fill the figure."""
 
-POINTS = 100
+CURVE_POINTS = 100
 """Number of points of the curve for more minibatches than that."""
 
 
@@ -118,7 +118,7 @@ def loss_bands(losses: Mapping[str, Sequence[Sequence[float]]], over: str = "") 
 
 def _grouped(curves: Array) -> tuple[Array, Array]:
     """Return the steps at which curves are drawn, and their means in groups around these."""
-    groups = min(POINTS, curves.shape[1])
+    groups = min(CURVE_POINTS, curves.shape[1])
     if not groups:
         return np.zeros(0), curves
     steps = np.array_split(np.arange(curves.shape[1]), groups)
@@ -172,11 +172,11 @@ def _minibatches(axes: Axes, history: History) -> list[tuple[float, str, str]]:
     if not len(losses):
         return []
     pale = "#a8a8a8"
-    if len(losses) <= MOST:
+    if len(losses) <= MAX_MINIBATCHES_DRAWN:
         axes.plot(steps, losses, color=pale, linewidth=0.8, label="minibatch")
         return [(float(losses[-1]), "minibatch", GREY)]
-    groups = np.array_split(losses, POINTS)
-    middle = [float(part.mean()) for part in np.array_split(steps, POINTS)]
+    groups = np.array_split(losses, CURVE_POINTS)
+    middle = [float(part.mean()) for part in np.array_split(steps, CURVE_POINTS)]
     low, high = (np.array([np.quantile(group, q) for group in groups]) for q in (0.1, 0.9))
     mean = np.array([group.mean() for group in groups])
     axes.fill_between(middle, low, high, color="#e2e2e2", linewidth=0)

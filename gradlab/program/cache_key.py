@@ -35,15 +35,21 @@ from gradlab.arrays.dispatch import held, is_buffer
 from gradlab.containers import opened
 from gradlab.params import checksum
 from gradlab.program.captured import Captured
-from gradlab.program.closure import HIGHER, HigherDerivativeError, Survey, UnkeyableError, survey
+from gradlab.program.closure import (
+    NO_HIGHER_DERIVATIVES,
+    HigherDerivativeError,
+    Survey,
+    UnkeyableError,
+    survey,
+)
 
-KEPT = 64
+MAX_STORED_SURVEYS = 64
 """Largest number of stored surveys, one for each set of objects among the arguments."""
 
-TRIES = 3
+MAX_SURVEY_ATTEMPTS = 3
 """Attempts at a survey before it fails: another thread may be changing the data that it reads."""
 
-_VALUES = (type(None), bool, int, str, bytes, range, type(...))
+_VALUE_TYPES = (type(None), bool, int, str, bytes, range, type(...))
 _PLAIN_CONTAINERS = (dict, list, tuple, OrderedDict, defaultdict, Counter, UserDict, UserList)
 """Containers that hold nothing but their entries."""
 
@@ -70,7 +76,7 @@ def key_of(params: Any, leaves: list[Any]) -> Any:
     if isinstance(params, (list, tuple)):
         return kind, *[key_of(child, leaves) for child in params]
     if isbox(params):
-        raise HigherDerivativeError(HIGHER)
+        raise HigherDerivativeError(NO_HIGHER_DERIVATIVES)
     if isinstance(params, Mapping):
         return kind, *names_of(params), *[key_of(params[name], leaves) for name in params]
     if (inside := opened(params)) is not None:
@@ -111,7 +117,7 @@ def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:
             raise UnkeyableError("an argument is a masked array")
         arrays.append(value)
         return kind, value.shape, value.dtype
-    if kind in _VALUES or (kind is type and value.__module__ == "builtins"):
+    if kind in _VALUE_TYPES or (kind is type and value.__module__ == "builtins"):
         return kind, value
     if kind in (float, complex):
         return kind, repr(value)  # 0.0 is not -0.0, and nan is nan
@@ -128,7 +134,7 @@ def key_of_argument(value: Any, arrays: list[Any], others: list[Any]) -> Any:
         parts = (value.start, value.stop, value.step)
         return kind, *[key_of_argument(part, arrays, others) for part in parts]
     if isbox(value):
-        raise HigherDerivativeError(HIGHER)
+        raise HigherDerivativeError(NO_HIGHER_DERIVATIVES)
     if isinstance(value, MethodType):  # a new object each time
         others += value.__func__, value.__self__
     else:
@@ -172,7 +178,7 @@ class Surroundings:
         if known is None or not known[0].is_current():
             found = self._survey(others)
             known = self._with_contents(found)
-            if len(self._known) >= KEPT:
+            if len(self._known) >= MAX_STORED_SURVEYS:
                 self._known = {}
             self._known[ids] = known
             return known[1]
@@ -193,7 +199,7 @@ class Surroundings:
 
     def _survey(self, others: Sequence[Any]) -> Survey:
         roots = [("the loss", self._loss), *[("an argument", other) for other in others]]
-        for _ in range(TRIES):
+        for _ in range(MAX_SURVEY_ATTEMPTS):
             try:
                 return survey(roots)
             except (UnkeyableError, HigherDerivativeError):

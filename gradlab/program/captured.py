@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-WHOLE = 2**26
+MAX_FULLY_COMPARED_BYTES = 2**26
 """Largest size in bytes (64 MiB) of an array that is copied and compared in full."""
 
-SAMPLE = 4096
+SAMPLED_ENTRIES = 4096
 """Number of entries of a larger array that are compared: that takes a few microseconds."""
 
 
@@ -41,7 +41,9 @@ class Captured:
 def _pair(array: Any) -> tuple[Any, Any]:
     """Return the argument of `_content` for an array, and its current content."""
     plain = array.view(np.ndarray)
-    if plain.nbytes <= WHOLE and (plain.flags.c_contiguous or plain.flags.f_contiguous):
+    if plain.nbytes <= MAX_FULLY_COMPARED_BYTES and (
+        plain.flags.c_contiguous or plain.flags.f_contiguous
+    ):
         flat = plain.reshape(-1, order="A").view(np.uint8)  # the memory itself, no copy
         return memoryview(flat), bytearray(flat)
     return plain, _content(plain)
@@ -55,6 +57,6 @@ def _content(array: Any) -> Any:
     """Return the bytes for a comparison with a bytearray, without a copy where possible."""
     if type(array) is memoryview:
         return array
-    if array.nbytes <= WHOLE:
+    if array.nbytes <= MAX_FULLY_COMPARED_BYTES:
         return array.tobytes()
-    return array.flat[:: array.size // SAMPLE].tobytes()
+    return array.flat[:: array.size // SAMPLED_ENTRIES].tobytes()

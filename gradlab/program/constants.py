@@ -22,11 +22,11 @@ class Constants:
     def __init__(self) -> None:
         self._seen: dict[int, tuple[Array, int, Place | None]] = {}
 
-    def see(self, operand: Any, place: Place | None) -> None:
+    def store(self, operand: Any, place: Place | None) -> None:
         """Store an array, or the arrays inside a tuple or list."""
         if type(operand) in (tuple, list):
             for part in operand:
-                self.see(part, place)
+                self.store(part, place)
         elif isinstance(operand, np.ndarray) and id(operand) not in self._seen:
             self._seen[id(operand)] = operand, checksum(operand), place
 

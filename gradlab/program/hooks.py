@@ -72,7 +72,7 @@ def autograd_as_recorded(recorded: type) -> Iterator[None]:
         (
             SparseObject,
             "mut_add",
-            property(lambda sparse: _apart(sparse, written), written.__set__),
+            property(lambda sparse: _on_a_copy(sparse, written), written.__set__),
         ),
     ]
     before = [(owner, name, owner.__dict__[name]) for owner, name, _ in replaced]
@@ -91,7 +91,7 @@ def _add(space: VSpace, total: Any, term: Any) -> Any:
     return result
 
 
-def _apart(sparse: SparseObject, written: Any) -> Any:
+def _on_a_copy(sparse: SparseObject, written: Any) -> Any:
     """Return a function that adds a sparse object to a copy of its argument."""
     mut_add = written.__get__(sparse)
     return lambda total: mut_add(copy.copy(total))

@@ -44,7 +44,7 @@ class Node:
         """The operands that are nodes."""
         return (operand for operand in self.operands if isinstance(operand, Node))
 
-    def on(self, operands: tuple[Any, ...]) -> Node:
+    def with_operands(self, operands: tuple[Any, ...]) -> Node:
         """Return a node with the same operation on other operands."""
         return Node(
             self.primitive, operands, self.keywords, self.shape, self.dtype, self.name, self.place

@@ -21,17 +21,17 @@ from gradlab.arrays.refusals import refuse
 from gradlab.program.ir import Node, name_of
 from gradlab.program.primitives import Kind, primitive_of
 
-FEW = 2
+RECORDINGS_BEFORE_INPUTS = 2
 """Number of recordings that differ only in numbers before the numbers become inputs.
 
 A single change may be an exception; a second one shows a pattern."""
 
-MANY = 8
+MAX_RECORDINGS = 8
 """Number of recordings with different numbers or captured values before the loss runs unrecorded.
 
 This limit applies only to a loss that is recorded more often than it is replayed."""
 
-LARGEST = 2**31
+MAX_INPUT_INTEGER = 2**31
 """Size from which integers stay part of the key: products of smaller ones fit in 64 bits."""
 
 Path = tuple[Any, ...]
@@ -98,7 +98,7 @@ def kind_of(args: tuple[Any, ...]) -> tuple[Any, ...]:
 def _as_data(x: float) -> Any:
     if type(x) is float:
         return PythonFloat(x)
-    return PythonInt(x) if abs(x) < LARGEST else x
+    return PythonInt(x) if abs(x) < MAX_INPUT_INTEGER else x
 
 
 def replaced(value: Any, change: Callable[[Path, Any], Any], path: Path = ()) -> Any:

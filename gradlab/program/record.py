@@ -44,7 +44,7 @@ from gradlab.arrays.tracing import Watch, run_traced
 from gradlab.containers import rebuilt
 from gradlab.errors import UntraceableError
 from gradlab.params import Array, Structure, as_array, flatten, floating
-from gradlab.program.closure import HIGHER, HigherDerivativeError
+from gradlab.program.closure import NO_HIGHER_DERIVATIVES, HigherDerivativeError
 from gradlab.program.constants import Constants
 from gradlab.program.hooks import autograd_as_recorded
 from gradlab.program.ir import Guard, Node, Program
@@ -54,7 +54,7 @@ from gradlab.program.reasons import reason_of_state
 from gradlab.program.rewrite import inline_constants
 from gradlab.program.stand_ins import accumulate, add_sparse, scatter
 
-RECORDED = -0.75
+RECORDED_TRACE = -0.75
 """The number of the trace of recorded boxes.
 
 autograd numbers its traces from 0, with a counter that all threads share. This number is lower, so
@@ -78,7 +78,7 @@ def record(loss: Callable[..., Any], params: Any, args: Sequence[Any] = ()) -> P
         v2 = sum(v1)  # () float64
         return v2
     """
-    with RECORDING:
+    with RECORDING_LOCK:
         program, watch = following_rewrites(lambda: _record(loss, params, args))
     if kept := watch.replace(loss, args):
         raise UntraceableError(reason_of_state(kept))
@@ -135,7 +135,7 @@ class Recorder:
             self._rules.input(node)
         if is_param:
             self._of_params.add(node)
-        box = TracedBox(value, RECORDED, Record.new_root(self, node))
+        box = TracedBox(value, RECORDED_TRACE, Record.new_root(self, node))
         box._is_argument = True
         return box
 
@@ -150,7 +150,7 @@ class Recorder:
             )
         place = self.current_place()
         primitive, operands = _as_pure(primitive, operands)
-        self._constants.see([*operands, *keywords.values()], place)
+        self._constants.store([*operands, *keywords.values()], place)
         _require_fixed_shape(primitive, operands)
         is_array = isinstance(value, (np.ndarray, np.generic, float, int, complex))
         node = Node(
@@ -201,8 +201,8 @@ class Recorder:
         """Return the node of a recorded box; a constant as it is."""
         if not isbox(end):
             return end
-        if end._trace != RECORDED or end._node.recorder is not self:
-            raise HigherDerivativeError(HIGHER)
+        if end._trace != RECORDED_TRACE or end._node.recorder is not self:
+            raise HigherDerivativeError(NO_HIGHER_DERIVATIVES)
         return end._node.node
 
 
@@ -225,7 +225,7 @@ class Record(TracerNode):  # type: ignore[misc]
     ) -> None:
         self.recorder = parents[0].recorder
         if any(parent.recorder is not self.recorder for parent in parents):
-            refuse(HigherDerivativeError(HIGHER))
+            refuse(HigherDerivativeError(NO_HIGHER_DERIVATIVES))
         operands = list(args)
         for position, parent in zip(parent_argnums, parents, strict=True):
             operands[position] = parent.node
@@ -257,15 +257,15 @@ Box.types.add(TracedBox)
 Box.type_mappings[TracedBox] = NumpyBox  # autograd's box around it
 
 _SCALARS = (float, int, bool, complex, np.bool_, *np.sctypeDict.values())
-RECORDING = threading.RLock()
+RECORDING_LOCK = threading.RLock()
 """Lock that is held during a recording."""
 
 if hasattr(os, "register_at_fork"):
     # A child process has only the thread that forked; waiting for another thread would never end.
     os.register_at_fork(
-        before=RECORDING.acquire,
-        after_in_parent=RECORDING.release,
-        after_in_child=RECORDING.release,
+        before=RECORDING_LOCK.acquire,
+        after_in_parent=RECORDING_LOCK.release,
+        after_in_child=RECORDING_LOCK.release,
     )
 
 
@@ -289,7 +289,7 @@ def _boxes_of_recorded_values() -> Iterator[None]:
         return box
 
     kinds = {np.ndarray, *_SCALARS}
-    with RECORDING:
+    with RECORDING_LOCK:
         before = {kind: table.get(kind) for kind in kinds}
         table.update({kind: chooser(usual) for kind, usual in before.items()})
         try:
@@ -352,7 +352,7 @@ def replace_arrays(value: Any, path: str, replace: Callable[[Any, str], Any]) ->
 def _as_leaf(value: Any, path: str) -> Array:
     value = held(value)
     if isbox(value):
-        raise HigherDerivativeError(HIGHER)
+        raise HigherDerivativeError(NO_HIGHER_DERIVATIVES)
     return floating(as_array(value, path))
 
 

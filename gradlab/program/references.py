@@ -27,11 +27,11 @@ def holders(box: list[Any]) -> int:
     (1, 0, 0)
     """
     array = box.pop()
-    return sys.getrefcount(array) - _OWN
+    return sys.getrefcount(array) - _OWN_HOLDERS
 
 
-_OWN = 0
-_OWN = holders([np.zeros(())])
+_OWN_HOLDERS = 0
+_OWN_HOLDERS = holders([np.zeros(())])
 
 
 def are_unheld(arrays: list[Any]) -> bool:

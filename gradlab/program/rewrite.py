@@ -33,7 +33,7 @@ def rewrite(program: Program, rule: Rule) -> Program:
     for node in program.nodes:
         adapted = node
         if replaced and any(isinstance(o, Node) and o in replaced for o in node.operands):
-            adapted = node.on(tuple(map(current, node.operands)))
+            adapted = node.with_operands(tuple(map(current, node.operands)))
         result = rule(adapted)
         if result is not node:
             replaced[node] = result
@@ -126,7 +126,7 @@ def own_constants(program: Program) -> Program:
         operands = tuple(uniform.get(id(operand), operand) for operand in node.operands)
         same = all(map(operator.is_, operands, node.operands))
         same = same or not is_elementwise(node)  # shapes and indices stay unchanged
-        return node if same else node.on(operands)
+        return node if same else node.with_operands(operands)
 
     return rewrite(program, rule)
 

@@ -12,20 +12,20 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from gradlab.errors import LossError, OptionError
-from gradlab.gradients.differences.complex_step import STEP
-from gradlab.gradients.differences.richardson import MARGIN, ladder
+from gradlab.gradients.differences.complex_step import DEFAULT_STEP
+from gradlab.gradients.differences.richardson import ERROR_MARGIN, ladder
 from gradlab.gradients.differences.steps import steps
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array, flatten, floating
 from gradlab.testing.ray_context import FORMULAS, RayContext
-from gradlab.testing.ray_rules import NAMESPACE
+from gradlab.testing.ray_rules import RAY_NAMESPACE
 from gradlab.testing.rays import Ray, along, constant
 
 Method: TypeAlias = Literal[
     "central", "central4", "complex-step", "forward", "reverse", "richardson"
 ]
 
-CHUNK = 256
+COORDINATES_PER_CHUNK = 256
 """Number of coordinates that pass through the loss together; more would be faster and take more
 memory."""
 
@@ -163,9 +163,9 @@ def error_bounds(
         h = ladder(x, step)[1] if formula.guarded else steps(x, step, order=formula.order)
         where = [(x + k * h).astype(np.float64) for k in formula.points]
         parts = [np.zeros((2, 0))]
-        for start in range(0, x.size, CHUNK):
-            these = np.arange(start, min(start + CHUNK, x.size))
-            context = RayContext(NAMESPACE, formula, inner, floating(leaf).dtype, len(these))
+        for start in range(0, x.size, COORDINATES_PER_CHUNK):
+            these = np.arange(start, min(start + COORDINATES_PER_CHUNK, x.size))
+            context = RayContext(RAY_NAMESPACE, formula, inner, floating(leaf).dtype, len(these))
             ends = np.array([array.reshape(-1)[these] for array in where])
             rays = [constant(context, other) for other in wide]
             rays[number] = along(context, wide[number], these, ends)
@@ -174,8 +174,8 @@ def error_bounds(
                 parts.append(_judge(context, outcome, ends))
         both = np.concatenate(parts, axis=1)
         both = np.where(np.isnan(both), np.inf, both).reshape(2, *x.shape)
-        if method == "complex-step":  # a slope is there a STEP's part of itself
-            both[1] += np.finfo(np.float64).tiny / STEP
+        if method == "complex-step":  # a slope is there a DEFAULT_STEP's part of itself
+            both[1] += np.finfo(np.float64).tiny / DEFAULT_STEP
         truncation.append(np.asarray(both[0]))
         roundoff.append(np.asarray(both[1]))
     return ErrorBounds(structure.unflatten(truncation), structure.unflatten(roundoff))
@@ -232,8 +232,10 @@ def _error_of_quotients(context: RayContext, outcome: Ray, ends: Array) -> tuple
         noise = context.epsilon * 2 * values * np.abs(rows[0]).max(axis=0)
         noise = noise + sum(errors[1] for errors in apart)
         bar = sum(errors[0] for errors in apart)
-        truncation = truncation + (MARGIN + 1) * bar
-        roundoff = roundoff + (MARGIN + 1) * (noise + context.rounding(size + bar + noise, 12))
+        truncation = truncation + (ERROR_MARGIN + 1) * bar
+        roundoff = roundoff + (ERROR_MARGIN + 1) * (
+            noise + context.rounding(size + bar + noise, 12)
+        )
     return truncation, roundoff
 
 

@@ -1,7 +1,7 @@
 """The rule of each function on rays: its Taylor coefficients, its error, its roundings.
 
 A rule gives the four parts of the result from those of the operands, by the table in the notes of
-`gradlab.testing.error_bounds`. `NAMESPACE`, at the end, lists the functions that have one.
+`gradlab.testing.error_bounds`. `RAY_NAMESPACE`, at the end, lists the functions that have one.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ from gradlab.errors import LossError
 from gradlab.params import Array
 from gradlab.testing import taylor
 from gradlab.testing.ray_context import RayContext
-from gradlab.testing.rays import FAN_OUT, Mask, Ray, constant
+from gradlab.testing.rays import FAN_OUT_ADDITIONS, Mask, Ray, constant
 
-ELEMENTARY = 8
+ELEMENTARY_ROUNDINGS = 8
 """Round-offs u in an elementary function: 4 units in the last place."""
 
 # Operands
@@ -41,14 +41,14 @@ def _pair(a: Any, b: Any) -> tuple[Ray, Ray]:
 def _shared(z: Array, *inputs: Ray) -> int:
     """Count the additions by which the sweep back undoes a broadcast."""
     entries = z[0].size
-    return max((entries // x.size if x.size else 0) for x in inputs) + FAN_OUT
+    return max((entries // x.size if x.size else 0) for x in inputs) + FAN_OUT_ADDITIONS
 
 
 # Arithmetic
 
 
 def _negative(x: Ray) -> Ray:
-    return Ray(x.context, -x.taylor, x.error, x.paths, x.slack, x.roundings + FAN_OUT)
+    return Ray(x.context, -x.taylor, x.error, x.paths, x.slack, x.roundings + FAN_OUT_ADDITIONS)
 
 
 def _sum_of(x: Any, y: Any) -> Ray:
@@ -81,7 +81,7 @@ def _product(x: Any, y: Any, product: Any = np.multiply, exact: bool = False) ->
         d = x.shape[-1] if matrices else 1
         error = error + context.rounding(product(x.bound(), y.bound()), d)
     if matrices:
-        m = max(*x.shape, *y.shape) * (2 if context.forward else 1) + FAN_OUT
+        m = max(*x.shape, *y.shape) * (2 if context.forward else 1) + FAN_OUT_ADDITIONS
     else:
         m = 1 + _shared(coefficients[0], x, y)
     paths = product(X, y.paths) + product(x.paths, Y)
@@ -122,7 +122,7 @@ def _quotient(x: Any, y: Any) -> Ray:
 def _elementary(
     x: Ray,
     series: Callable[[Array, int], list[Array]],
-    roundings: int = ELEMENTARY,
+    roundings: int = ELEMENTARY_ROUNDINGS,
     further: int = 0,
 ) -> Ray:
     """Apply a function φ of which ``series(x, n)`` gives n Taylor coefficients at x.
@@ -130,7 +130,7 @@ def _elementary(
     `roundings` are those of its value, `further` those that its slope has beyond the usual.
     """
     context = x.context
-    functions = taylor.COMPLEX if context.forward else 1
+    functions = taylor.REAL_FUNCTIONS_PER_COMPLEX if context.forward else 1
     local = series(x.value, max(context.terms, 4))
     e, (c1, c2, c3) = x.error, map(np.abs, local[1:4])
     inherited = c1 * e + c2 * e**2 + c3 * e**3
@@ -139,7 +139,7 @@ def _elementary(
         error = error + context.rounding(np.abs(local[0]) + inherited, functions * roundings)
     slack = c1 * x.slack + (2 * c2 * e + 3 * c3 * e**2) * (x.paths + x.slack)
     # Backwards: at most two elementary functions, a square, a quotient and a product.
-    m = x.roundings + max(functions, 2) * ELEMENTARY + further + 3 + FAN_OUT
+    m = x.roundings + max(functions, 2) * ELEMENTARY_ROUNDINGS + further + 3 + FAN_OUT_ADDITIONS
     return Ray(context, np.stack(taylor.compose(local, x.taylor)), error, c1 * x.paths, slack, m)
 
 
@@ -148,7 +148,7 @@ def _power(x: Ray, exponent: Any) -> Ray:
         raise LossError(f"the error of x ** {type(exponent).__name__} is not known: use exp")
     exact = exponent in (1, 2)
     extra = 0 if exact or not x.context.forward else taylor.complex_power(x.value, exponent)
-    roundings = (1 if exact else ELEMENTARY) + extra
+    roundings = (1 if exact else ELEMENTARY_ROUNDINGS) + extra
     return _elementary(x, partial(taylor.power, p=exponent), roundings, extra)
 
 
@@ -198,7 +198,7 @@ def _max(x: Ray, axis: Any, keepdims: bool) -> Ray:
     x.context.observe(where, close & (x.error > 0))
     # The sweep back may share a tie among its winners.
     win = (x.value == top) | close
-    result = x.rearranged(lambda a: np.take_along_axis(a, where, axis), FAN_OUT + 3)
+    result = x.rearranged(lambda a: np.take_along_axis(a, where, axis), FAN_OUT_ADDITIONS + 3)
     result.error = x.error.max(axis=axis, keepdims=True)
     result.paths = np.where(win, x.paths, 0).max(axis=axis, keepdims=True)
     result.slack = np.where(win, x.slack, 0).max(axis=axis, keepdims=True)
@@ -244,10 +244,10 @@ def _extreme(x: Any, y: Any, relation: Any) -> Ray:
     return result
 
 
-NAMESPACE: Any = ModuleType("rays")
+RAY_NAMESPACE: Any = ModuleType("rays")
 """The functions of rays, by their names in NumPy and in the Array API."""
 
-vars(NAMESPACE).update(
+vars(RAY_NAMESPACE).update(
     # Types and conversions
     float64=np.float64,
     bool=np.bool_,

@@ -19,7 +19,7 @@ from gradlab.errors import LossError
 from gradlab.params import Array
 from gradlab.testing.ray_context import RayContext
 
-FAN_OUT = 2
+FAN_OUT_ADDITIONS = 2
 """Additions in the sweep back where the shares of a value that is used three times come together.
 """
 
@@ -70,7 +70,9 @@ class Ray(NDArrayOperatorsMixin):
         """Return a bound on the absolute value as computed, shape (q, ...)."""
         return np.abs(self.value) + self.error  # type: ignore[no-any-return, unused-ignore]
 
-    def rearranged(self, change: Callable[[Array], Array], roundings: int = FAN_OUT) -> Ray:
+    def rearranged(
+        self, change: Callable[[Array], Array], roundings: int = FAN_OUT_ADDITIONS
+    ) -> Ray:
         """Apply `change` to all parts; it is given shape (q, ...) and must leave q alone."""
         return Ray(
             self.context,

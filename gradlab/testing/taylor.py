@@ -11,7 +11,7 @@ import numpy as np
 
 from gradlab.params import Array
 
-COMPLEX = 4
+REAL_FUNCTIONS_PER_COMPLEX = 4
 """Upper bound on the real elementary functions that a complex one is made of."""
 
 
@@ -83,7 +83,7 @@ def power(x: Array, n: int, p: float) -> list[Array]:
 def complex_power(x: Array, p: float) -> int:
     """Count what a complex power rounds more: by repeated products, or as exp(p log x)."""
     exponent = np.abs(p * np.log(np.abs(x[x != 0]))).max(initial=0.0)
-    return int(np.ceil(2 * abs(p) + COMPLEX * min(exponent, 1e6)))
+    return int(np.ceil(2 * abs(p) + REAL_FUNCTIONS_PER_COMPLEX * min(exponent, 1e6)))
 
 
 def compose(local: Sequence[Array], u: Array) -> list[Array]:

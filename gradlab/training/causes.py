@@ -9,14 +9,14 @@ import numpy as np
 
 from gradlab.params import Array
 
-FEWEST = 10
+MIN_SAMPLES_TO_JUDGE = 10
 """Smallest number of samples for a judgement; fewer samples may be equal by chance."""
 
-LARGE = 10.0
+MAX_SCALED_VALUE = 10.0
 """Largest input or target that counts as scaled. Standardised values of up to a million entries
 stay below 6."""
 
-MOST = 256
+MAX_SCALE_SAMPLES = 256
 """Number of samples that give the scale of a column, within about a tenth."""
 
 
@@ -50,7 +50,7 @@ def chance(data: Sequence[Array]) -> tuple[float, float, int] | None:
     >>> round(low, 6), round(high, 6), k
     (0.693147, 0.693147, 2)
     """
-    found = classes_of(data[1]) if len(data) == 2 and len(data[1]) >= FEWEST else None
+    found = classes_of(data[1]) if len(data) == 2 and len(data[1]) >= MIN_SAMPLES_TO_JUDGE else None
     if found is None:
         return None
     k = data[1].shape[1] if data[1].ndim == 2 else int(found.max()) + 1
@@ -73,7 +73,7 @@ def constant_labels(data: Sequence[Array]) -> str | None:
     >>> constant_labels([np.zeros((20, 2)), np.full(20, 3)])
     'all 20 labels are 3: the loss can be low without learning anything; check how they were read'
     """
-    if len(data) != 2 or len(data[1]) < FEWEST or not (data[1] == data[1][0]).all():
+    if len(data) != 2 or len(data[1]) < MIN_SAMPLES_TO_JUDGE or not (data[1] == data[1][0]).all():
         return None
     labels = data[1]
     found = classes_of(labels)
@@ -94,11 +94,11 @@ def constant_inputs(data: Sequence[Array]) -> str | None:
     >>> constant_inputs([np.ones((20, 2)), np.arange(20)])
     'all 20 samples of x are the same: nothing can be learned from them; check how they were read'
     """
-    if len(data) != 2 or len(data[0]) < FEWEST or data[0].ndim < 2:
+    if len(data) != 2 or len(data[0]) < MIN_SAMPLES_TO_JUDGE or data[0].ndim < 2:
         return None
     x = data[0]
     # A few rows decide it for almost all data, without a pass over them.
-    if not (x[:FEWEST] == x[0]).all() or not (x == x[0]).all():
+    if not (x[:MIN_SAMPLES_TO_JUDGE] == x[0]).all() or not (x == x[0]).all():
         return None
     return (
         f"all {len(x)} samples of x are the same: nothing can be learned from them; check how "
@@ -118,7 +118,7 @@ def unscaled(data: Sequence[Array]) -> str:
     found += [("targets", y) for y in data[1:2] if y.dtype.kind == "f"]
     for what, array in found:
         largest = float(np.abs(array).max(initial=0))
-        if largest > LARGE:
+        if largest > MAX_SCALED_VALUE:
             return f", and scale the {what}, which reach {largest:.3g}"
     return ""
 
@@ -142,9 +142,15 @@ def raw_columns(data: Sequence[Array], gradient: Sequence[Array], steps: int) ->
     'column 1 of x is ... times as large as column 0: ...'
     """
     x = data[0] if data else None
-    if x is None or x.ndim != 2 or x.shape[1] < 2 or len(x) < FEWEST or x.dtype.kind not in "fiu":
+    if (
+        x is None
+        or x.ndim != 2
+        or x.shape[1] < 2
+        or len(x) < MIN_SAMPLES_TO_JUDGE
+        or x.dtype.kind not in "fiu"
+    ):
         return None
-    rows = x[:: -(-len(x) // MOST)]
+    rows = x[:: -(-len(x) // MAX_SCALE_SAMPLES)]
     present = np.flatnonzero(2 * np.count_nonzero(rows, axis=0) > len(rows))
     if len(present) < 2:
         return None
@@ -156,7 +162,8 @@ def raw_columns(data: Sequence[Array], gradient: Sequence[Array], steps: int) ->
     if ratio**2 <= max(steps, 100):
         return None
     if not any(
-        _shows(leaf, x.shape[1], present[small], present[large], ratio / 10) for leaf in gradient
+        _norms_differ(leaf, x.shape[1], present[small], present[large], ratio / 10)
+        for leaf in gradient
     ):
         return None
     return (
@@ -165,7 +172,7 @@ def raw_columns(data: Sequence[Array], gradient: Sequence[Array], steps: int) ->
     )
 
 
-def _shows(gradient: Array, columns: int, small: int, large: int, ratio: float) -> bool:
+def _norms_differ(gradient: Array, columns: int, small: int, large: int, ratio: float) -> bool:
     """Tell whether the rows (or columns) of a gradient differ in norm by at least this ratio."""
     for axis in range(min(gradient.ndim, 2)):
         if gradient.ndim <= 2 and gradient.shape[axis] == columns:

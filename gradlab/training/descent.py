@@ -11,7 +11,7 @@ from gradlab.gradients import Backend, Loss
 from gradlab.params import flatten
 from gradlab.training.data import quiet
 from gradlab.training.gradients import gradients
-from gradlab.training.loop import own
+from gradlab.training.loop import own_copies
 
 
 def descend(
@@ -58,7 +58,7 @@ def descend(
     learning_rate = options.number("learning_rate", learning_rate)
     iterations = options.integer("iterations", iterations)
     gradient_at = gradients(function, backend)
-    leaves, structure = own(start)
+    leaves, structure = own_copies(start)
     path = [structure.unflatten(leaves)]
     with quiet():
         for _ in range(iterations):

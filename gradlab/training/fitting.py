@@ -24,7 +24,7 @@ from gradlab.training.causes import unscaled
 from gradlab.training.data import Accuracy, Data
 from gradlab.training.foreign import ForeignUpdate, UpdateStep
 from gradlab.training.identity import check_options, identity_of, identity_of_state
-from gradlab.training.loop import Descent, Validation, own, start_of
+from gradlab.training.loop import Descent, Validation, own_copies, start_of
 from gradlab.training.optimisers import BlockUpdate
 from gradlab.training.progress import progress_bar
 from gradlab.training.remarks import Remarks
@@ -45,7 +45,7 @@ def _in_order(train: Callable[P, Fit]) -> Callable[P, Fit]:
 
     @wraps(train)
     def trained(*args: P.args, **kwargs: P.kwargs) -> Fit:
-        with interrupts.held(), checkpoints.alone(kwargs.get("checkpoint")):
+        with interrupts.held(), checkpoints.exclusive(kwargs.get("checkpoint")):
             return train(*args, **kwargs)
 
     return trained
@@ -192,7 +192,7 @@ def fit(
         "callbacks", callbacks, options.function, "give a list of functions, each of a Step"
     )
     check_options(checkpoint, checkpoint_every, resume)
-    leaves, structure = own(params)
+    leaves, structure = own_copies(params)
     update = _update_step(optimizer, learning_rate, momentum, structure)
     watch = Validation.of(loss, accuracy, data, validation)
     stopping = Stopping.of(patience, keep_best, validation)

@@ -18,7 +18,7 @@ from gradlab.params import Array, Structure, flatten, leaves_like
 from gradlab.training.optimisers import BlockUpdate, OptimiserState
 from gradlab.training.vectors import Vector
 
-ADVICE = "give an optimizer of gradlab.optim, or an object with optax's init and update"
+OPTIMISER_ADVICE = "give an optimizer of gradlab.optim, or an object with optax's init and update"
 
 
 class ForeignUpdate:
@@ -33,7 +33,7 @@ class ForeignUpdate:
     def __init__(self, optimiser: Any, structure: Structure) -> None:
         methods = (getattr(optimiser, name, None) for name in ("init", "update"))
         if isinstance(optimiser, type) or not all(map(callable, methods)):
-            raise OptionError(f"optimizer={optimiser!r}: {ADVICE}")
+            raise OptionError(f"optimizer={optimiser!r}: {OPTIMISER_ADVICE}")
         self.optimiser = optimiser
         self._structure = structure
         self._state_structure: Structure | None = None
@@ -83,7 +83,7 @@ class ForeignUpdate:
     def _changed(self, path: str, count: int) -> OptionError:
         return OptionError(
             f"optimizer={self.optimiser!r}: {path} in its state appeared, vanished, or changed "
-            f"shape or dtype at step {count}; {ADVICE} whose state keeps its form"
+            f"shape or dtype at step {count}; {OPTIMISER_ADVICE} whose state keeps its form"
         )
 
     def _copy(self, vector: Vector) -> Any:
@@ -109,7 +109,7 @@ def _flat(state: Any) -> tuple[list[Array], Structure]:
         return flatten(state, _leaf)
     except ParameterError as error:
         raise OptionError(
-            f"the state of the optimizer cannot be stored: {error}; {ADVICE}"
+            f"the state of the optimizer cannot be stored: {error}; {OPTIMISER_ADVICE}"
         ) from error
 
 

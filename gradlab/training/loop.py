@@ -30,7 +30,7 @@ from gradlab.training.stopping import best
 from gradlab.training.vectors import Vector
 
 
-def own(params: Any) -> tuple[list[Array], Structure]:
+def own_copies(params: Any) -> tuple[list[Array], Structure]:
     """Return copies of the leaves in floating point, and the structure."""
     leaves, structure = flatten(params)
     return [np.array(floating(leaf)) for leaf in leaves], structure

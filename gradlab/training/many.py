@@ -24,7 +24,7 @@ from gradlab.training.gradients import WrittenGradient
 from gradlab.training.optimisers import BlockUpdate
 from gradlab.training.vectors import Vector
 
-RULES = (SGD, Adagrad, RMSProp, Adam)
+ENTRYWISE_OPTIMISERS = (SGD, Adagrad, RMSProp, Adam)
 """Optimisers that update each entry separately."""
 
 
@@ -67,7 +67,7 @@ class ManySteps:
         rule = update.optimiser
         knows = (
             isinstance(gradient_at.run, TapedGradient)
-            and type(rule) in RULES
+            and type(rule) in ENTRYWISE_OPTIMISERS
             and rule.clip is None
             and len(two[0].blocks) == 1
             and len(pairs) > 0

@@ -20,48 +20,48 @@ from gradlab.training.causes import chance, constant_inputs, constant_labels, ra
 from gradlab.training.norms import Measured
 from gradlab.training.vectors import Vector
 
-SOON = 10
+MIN_LOSSES_TO_JUDGE = 10
 """Smallest number of losses after the first that can show growth, or too large a step; and of steps
 in which a gradient of exactly 0 shows a dead layer."""
 
-LONG = 100
+MIN_STEPS_TO_LEARN = 100
 """Smallest number of steps after which a training may count as learning nothing: ten epochs of
 ten."""
 
-GROWN = 2.0
+GROWTH_FACTOR = 2.0
 """A loss has grown if each of the last losses exceeds the first one by this factor. Noise of the
 minibatches cannot do this: it would have to lift ten losses in a row to twice the first."""
 
-EXPLODED = 100.0
+EXPLOSION_FACTOR = 100.0
 """The same factor for an unfinished training: momentum may double a loss for a while. Also that for
 the last loss of a training of few steps."""
 
-FOLLOWED = 0.5
+MAX_HARMLESS_PROMISE = 0.5
 """Largest promise, relative to the loss, of steps that cannot double it if the gradient is right.
 If a quadratic h w²/2 + c grows to twice its first value, h w²/2 is at least half of it. It grows
 only if η h > 2, where the promise η h² w² is more than twice the loss; this is a quarter of that.
 """
 
-OVERSHOT = 4.0
+MAX_STABLE_PROMISE = 4.0
 """Largest promise of a stable step, relative to a positive loss. For a quadratic
 h w²/2 and a learning rate η, the gradient promises η h² w², which is 2 η h times the loss, and
 gradient descent diverges for η h > 2."""
 
-NOTHING = 1e-3
+MIN_LEARNING_PROMISE = 1e-3
 """Promise of all steps together, relative to the loss, below which a training learns nothing: the
-third digit of the loss, the last one that tables show. For fewer than `LONG` steps, it is smaller
-in proportion."""
+third digit of the loss, the last one that tables show. For fewer than `MIN_STEPS_TO_LEARN` steps,
+it is smaller in proportion."""
 
-UNLEARNED = 0.01
+CHANCE_LEVEL_DECREASE = 0.01
 """Decrease of the loss, relative to the entropy of the labels, below which a network is at chance
 level. For ten classes, this is an accuracy of about 13 %."""
 
-UNMOVED = 0.01
+MIN_WEIGHT_CHANGE = 0.01
 """Change of weights, relative to their root mean square, below which a layer has hardly changed
 when the fastest leaf has changed by 1. Biases of the outputs change by about 1: this is the change
 of the logits that makes a class nearly three times as probable."""
 
-IMPLIED = {
+IMPLIED_REMARKS = {
     "inputs": ("zero", "chance"),
     "zero": ("vanishing", "chance", "small"),
     "vanishing": ("chance", "small"),
@@ -118,7 +118,7 @@ class Remarks:
         count = len(history.losses)
         of_epoch, self._steps_of_epoch = self._steps_of_epoch, 0
         over = count == self.steps
-        if over or self._steps_of_zero >= SOON:
+        if over or self._steps_of_zero >= MIN_LOSSES_TO_JUDGE:
             self._say("zero", self._dead(len(history.epochs)))
             self._zero = None
         if self._first is not None:  # not resumed: all steps were seen
@@ -137,7 +137,7 @@ class Remarks:
     def _say(self, kind: str, text: str | None, category: type[Warning] = TrainingWarning) -> None:
         if text is None or kind in self._said:
             return
-        self._said |= {kind, *IMPLIED.get(kind, ())}
+        self._said |= {kind, *IMPLIED_REMARKS.get(kind, ())}
         # The caller of `fit`: _say, begin or end_epoch, _follow, fit, its decorator, the user.
         warnings.warn(text, category, stacklevel=6)
 
@@ -180,7 +180,7 @@ class Remarks:
         slow = [
             i
             for i in sorted(found)
-            if largest[i] < UNMOVED * _rms(step.params, step.sizes)[i] * max(largest)
+            if largest[i] < MIN_WEIGHT_CHANGE * _rms(step.params, step.sizes)[i] * max(largest)
         ]
         if not slow:
             return None
@@ -194,10 +194,10 @@ class Remarks:
 
     def _too_large(self, history: History, step: Measured) -> str | None:
         assert self._first is not None
-        if len(history.losses) <= SOON or min(self._first.loss, step.loss) <= 0:
+        if len(history.losses) <= MIN_LOSSES_TO_JUDGE or min(self._first.loss, step.loss) <= 0:
             return None
         worst = max((self._first, step), key=lambda it: it.promise / it.loss)
-        if worst.promise <= OVERSHOT * worst.loss:
+        if worst.promise <= MAX_STABLE_PROMISE * worst.loss:
             return None
         recent = self._recent(history)
         if min(recent) <= 0 or sum(recent) / len(recent) <= self._first.loss:
@@ -222,15 +222,15 @@ class Remarks:
         return f" (the gradient explodes: a step changed {name} by {change} its norm)"
 
     def _growth(self, history: History, step: Measured, *, over: bool) -> str | None:
-        few = len(history.losses) <= SOON
+        few = len(history.losses) <= MIN_LOSSES_TO_JUDGE
         if few and (not over or len(history.losses) < 2):
             return None
         start, recent = history.losses[0], history.losses[-1:] if few else self._recent(history)
-        factor = GROWN if over and not few else EXPLODED
+        factor = GROWTH_FACTOR if over and not few else EXPLOSION_FACTOR
         if not min(recent) > start + (factor - 1) * abs(start):
             return None
         measured = [it for it in (self._first, step) if it is not None]
-        if few and not any(it.promise > OVERSHOT * it.loss for it in measured):
+        if few and not any(it.promise > MAX_STABLE_PROMISE * it.loss for it in measured):
             return None  # one minibatch may be far easier than another
         if self._followed(history.losses, step):
             return (
@@ -251,18 +251,18 @@ class Remarks:
         first = self._first
         if not self.descends or first is None or min(losses) <= 0:
             return False
-        if any(later > OVERSHOT * loss for loss, later in pairwise(losses)):
+        if any(later > MAX_STABLE_PROMISE * loss for loss, later in pairwise(losses)):
             return False
-        return all(0 < it.promise < FOLLOWED * it.loss for it in (first, step))
+        return all(0 < it.promise < MAX_HARMLESS_PROMISE * it.loss for it in (first, step))
 
     def _at_chance(self, losses: Sequence[float]) -> str | None:
         guess = chance(self.data)
-        if guess is None or len(losses) < LONG:
+        if guess is None or len(losses) < MIN_STEPS_TO_LEARN:
             return None
         low, high, k = guess
-        recent = np.array(losses[-LONG:])
+        recent = np.array(losses[-MIN_STEPS_TO_LEARN:])
         # Twice the standard error is the error of a mean of this many minibatches.
-        room = UNLEARNED * low
+        room = CHANCE_LEVEL_DECREASE * low
         with np.errstate(all="ignore"):  # losses whose squares overflow are not at chance
             error = 2 * float(recent.std()) / len(recent) ** 0.5
         if not (low - room <= recent.mean() <= high + room and error <= room):
@@ -274,10 +274,10 @@ class Remarks:
         )
 
     def _too_small(self, losses: Sequence[float], promised: float) -> str | None:
-        nothing = NOTHING * min(1.0, self.steps / LONG)
-        if self.steps < SOON or not 0 < promised < nothing * abs(losses[0]):
+        nothing = MIN_LEARNING_PROMISE * min(1.0, self.steps / MIN_STEPS_TO_LEARN)
+        if self.steps < MIN_LOSSES_TO_JUDGE or not 0 < promised < nothing * abs(losses[0]):
             return None
-        recent = losses[-LONG:]
+        recent = losses[-MIN_STEPS_TO_LEARN:]
         if sum(recent) / len(recent) < losses[0] - abs(losses[0]) / 2:
             return None  # it fell by half nevertheless: the last steps of the epochs were smaller
         return (
@@ -295,7 +295,7 @@ class Remarks:
         now = self.rate(count - 1)
         if not now:
             return np.inf
-        later = np.linspace(0, self.steps - 1, min(self.steps, LONG)).astype(int)
+        later = np.linspace(0, self.steps - 1, min(self.steps, MIN_STEPS_TO_LEARN)).astype(int)
         highest = max(self.rate(int(i)) or 0.0 for i in later)
         return self.steps * max(self._first.promise, step.promise) * max(1.0, highest / now)
 
@@ -303,7 +303,7 @@ class Remarks:
         """Return the losses of the last epoch, at least ten, without the first of the training."""
         count = len(history.losses)
         an_epoch = -(-count // max(1, len(history.epochs)))
-        return history.losses[-min(count - 1, max(SOON, an_epoch)) :]
+        return history.losses[-min(count - 1, max(MIN_LOSSES_TO_JUDGE, an_epoch)) :]
 
     def _names(self, leaves: Sequence[int]) -> str:
         more = f" and {len(leaves) - 4} others" if len(leaves) > 4 else ""
@@ -335,7 +335,7 @@ def _unmoved(step: Measured, matrices: Sequence[bool]) -> set[int]:
     Leaves of zeros have no scale to compare with, and gradients of exactly 0 do not count as small.
     """
     updates, params = _rms(step.updates, step.sizes), _rms(step.params, step.sizes)
-    limit = UNMOVED * max(updates, default=0.0)
+    limit = MIN_WEIGHT_CHANGE * max(updates, default=0.0)
     return {
         i
         for i, update in enumerate(updates)

@@ -14,7 +14,7 @@ from gradlab import options
 from gradlab.errors import OptionError
 from gradlab.params import Array
 
-MOST = 10**7
+MAX_EPOCHS = 10**7
 """Largest number of epochs, and of iterations, of one training: lists have this length."""
 
 
@@ -155,7 +155,9 @@ def _exclude(epochs: Any, iterations: Any) -> None:
 
 def _count(name: str, value: Any) -> int:
     # The schedule and the history of a training are lists of this length.
-    return options.integer(name, value, f"give an integer from 1 to {MOST:,}", most=MOST)
+    return options.integer(
+        name, value, f"give an integer from 1 to {MAX_EPOCHS:,}", most=MAX_EPOCHS
+    )
 
 
 class Batches:

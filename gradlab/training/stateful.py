@@ -22,7 +22,7 @@ from gradlab.arrays.read_only import read_only
 from gradlab.errors import LossError, NonFiniteError, OptionError, ParameterError
 from gradlab.params import Array, Structure, as_array, entry, first, flatten
 
-CONTRACT = "a loss with has_aux=True returns a pair (loss, new state)"
+HAS_AUX_CONTRACT = "a loss with has_aux=True returns a pair (loss, new state)"
 
 DRAWN_IN_PLACE = ("shuffle", "spawn", "bit_generator", "bytes")
 """Attributes of a generator that do not return numbers."""
@@ -108,7 +108,7 @@ def evaluated_by(loss: Callable[..., Any], state: Any) -> Callable[..., Any]:
 
 def _pair(result: Any) -> tuple[Any, Any]:
     if not (isinstance(result, tuple) and len(result) == 2):
-        raise LossError(f"the loss returned {type(result).__name__}: {CONTRACT}")
+        raise LossError(f"the loss returned {type(result).__name__}: {HAS_AUX_CONTRACT}")
     return result
 
 
@@ -132,7 +132,7 @@ class Auxiliary:
             raise options.refusal("has_aux", has_aux, "give True or False")
         if not has_aux:
             if state is not None:
-                raise OptionError(f"a state needs has_aux=True: {CONTRACT}")
+                raise OptionError(f"a state needs has_aux=True: {HAS_AUX_CONTRACT}")
             return None
         leaves, structure = flatten({} if state is None else state, _leaf)
         # A seed instead of a generator's state: a resumed training repeats the draws.

@@ -12,7 +12,7 @@ from gradlab.training.loop import Descent
 from gradlab.training.schedule import Batches, Minibatch
 from gradlab.training.vectors import Vector
 
-LONGEST = 0.02
+MAX_CALL_SECONDS = 0.02
 """Seconds of one native call, which Ctrl-C has to wait for: longer ones are no faster, and a busy
 machine takes several times as long."""
 
@@ -50,7 +50,7 @@ def strides(loop: Descent, batches: Batches, minibatches: Iterable[Minibatch]) -
     while minibatch := following():
         started = time.perf_counter()
         most = loop.steps_at_once() if len(minibatch.rows) == batches.largest else 0
-        run = run_from(minibatch, int(min(most, LONGEST / fastest)))
+        run = run_from(minibatch, int(min(most, MAX_CALL_SECONDS / fastest)))
         count = 0
         if len(run) > 1:
             value, gradient, seen, count = loop.take_steps([one.rows for one in run])

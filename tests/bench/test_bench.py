@@ -444,8 +444,8 @@ def test_the_command_fails_if_one_does(monkeypatch, capsys, scripts, tmp_path):
 def test_benchmarks_are_found_inside_a_wheel(monkeypatch, tmp_path):
     (tmp_path / "common").mkdir()
     (tmp_path / "one.py").write_text('"""What\nelse?\n\nMore."""')
-    monkeypatch.setattr("gradlab.bench.scripts.FOLDERS", (Path("/nowhere"), tmp_path))
+    monkeypatch.setattr("gradlab.bench.scripts.BENCHMARK_FOLDERS", (Path("/nowhere"), tmp_path))
     assert find() == [Script("one", tmp_path / "one.py", "What else?")]
-    monkeypatch.setattr("gradlab.bench.scripts.FOLDERS", (tmp_path / "nowhere",))
+    monkeypatch.setattr("gradlab.bench.scripts.BENCHMARK_FOLDERS", (tmp_path / "nowhere",))
     with pytest.raises(OptionError, match="the benchmarks are not here"):
         find()

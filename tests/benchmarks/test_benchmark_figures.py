@@ -21,7 +21,7 @@ import tape_speed
 import training
 from common import Ratio
 
-from gradlab.plotting.style import PHONE
+from gradlab.plotting.style import PHONE_WIDTH
 
 SCREEN = 360
 """Pixels across that a narrow phone has for a figure."""
@@ -172,9 +172,9 @@ def test_a_figure_is_read_on_a_phone(name):
     figure = FIGURES[name]()
     figures.require_readable(figure)
     figures.require_ticks(figure)
-    assert figure.get_figwidth() == PHONE
+    assert figure.get_figwidth() == PHONE_WIDTH
     texts = [text for text in figure.findobj(figures.Text) if text.get_text().strip()]
-    smallest = min(text.get_fontsize() for text in texts) / 72 * SCREEN / PHONE
+    smallest = min(text.get_fontsize() for text in texts) / 72 * SCREEN / PHONE_WIDTH
     assert smallest >= LEGIBLE
 
 

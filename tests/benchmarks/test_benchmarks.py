@@ -291,7 +291,7 @@ def test_a_benchmark_shows_and_writes_what_it_found(tmp_path, capsys, no_pools):
     command(5, True, *files)
     printed = capsys.readouterr().out
     numbers = json.loads(files[0].read_text("utf-8"))
-    assert set(scripts.PROTOCOL) | {"options", "missing"} == set(numbers)
+    assert set(scripts.REQUIRED_KEYS) | {"options", "missing"} == set(numbers)
     assert numbers["benchmark"] == "counting"
     assert numbers["results"] == [{"median": 5, "low": True, "high": 3.0}, {"n": 5}]
     assert numbers["table"]["notes"] == common.environment_line(numbers["environment"])
@@ -311,9 +311,9 @@ def test_files_that_cannot_be_written_are_refused_before_the_work(tmp_path):
         command(plot_file=[tmp_path / "figure.doc"])
 
 
-@pytest.mark.parametrize("part", scripts.PROTOCOL)
+@pytest.mark.parametrize("part", scripts.REQUIRED_KEYS)
 def test_numbers_that_lack_a_part_are_not_written(part, tmp_path):
-    numbers = {name: [] for name in scripts.PROTOCOL} | {"table": common.record(Table("x"))}
+    numbers = {name: [] for name in scripts.REQUIRED_KEYS} | {"table": common.record(Table("x"))}
     del numbers[part]
     with pytest.raises(GradlabError, match=f"lack {part}"):
         common.write_outputs(numbers, list, tmp_path / "numbers.json", None)

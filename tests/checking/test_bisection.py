@@ -176,7 +176,7 @@ def walks(monkeypatch: pytest.MonkeyPatch, wrong: Iterable[int], size: int) -> A
         return SimpleNamespace(apart=i in places)
 
     monkeypatch.setattr(directions, "walk", walk)
-    monkeypatch.setattr(directions, "look", look)
+    monkeypatch.setattr(directions, "measure_entry", look)
     return surface, walk(surface, None, np.arange(size), None)
 
 

@@ -10,7 +10,7 @@ import gradlab
 from gradlab.checking.causes import guess
 from gradlab.checking.matrices import joined
 from gradlab.checking.result import Entry, Leaf
-from gradlab.checking.tables import SHOWN, _capped
+from gradlab.checking.tables import MAX_SHOWN, _capped
 from gradlab.errors import ParameterError
 
 RNG = np.random.default_rng(0)
@@ -118,10 +118,10 @@ def test_an_error_inside_of_a_function_says_where_it_was_called():
 
 @pytest.mark.parametrize("more", [-1, 0, 1])
 def test_hidden_lines_are_counted(more):
-    lines = [Text(str(k)) for k in range(SHOWN + more)]
+    lines = [Text(str(k)) for k in range(MAX_SHOWN + more)]
     shown = [str(line) for line in _capped(lines, "others")]
-    assert shown[:SHOWN] == [str(line) for line in lines[:SHOWN]]
-    assert shown[SHOWN:] == ["… and 1 others"] * (more > 0)
+    assert shown[:MAX_SHOWN] == [str(line) for line in lines[:MAX_SHOWN]]
+    assert shown[MAX_SHOWN:] == ["… and 1 others"] * (more > 0)
 
 
 def test_a_loss_that_is_constant_around_its_parameters_is_reported():

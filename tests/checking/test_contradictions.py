@@ -12,8 +12,8 @@ import pytest
 import gradlab
 from gradlab.checking.claims import require_same_claim
 from gradlab.checking.consistency import (
-    DRAWS,
-    ROUNDINGS,
+    CLAIM_ROUNDINGS,
+    PAIRS_PER_IDENTITY,
     Residue,
     contradiction,
     contradictions,
@@ -63,7 +63,7 @@ def test_a_product_must_be_linear(by_rows: bool) -> None:
     kind = "vjp" if by_rows else "jvp"
     linear = Claimed(kind, lambda d: jacobian @ d, by_rows)
     assert not_linear(linear, rng(), P, Q, residue()) == ""  # type: ignore[arg-type]
-    assert linear.asked == 4 * DRAWS
+    assert linear.asked == 4 * PAIRS_PER_IDENTITY
     bent = Claimed(kind, lambda d: jacobian @ d + 1e-3 * abs(d[0]), by_rows)
     said = not_linear(bent, rng(), P, Q, residue())  # type: ignore[arg-type]
     assert said.startswith(f"the {kind} is not linear in its {'cotangent' if by_rows else 'dir'}")
@@ -74,7 +74,7 @@ def test_a_product_must_be_linear(by_rows: bool) -> None:
 def test_a_gap_of_ten_thousand_roundings_is_not_a_contradiction(times: float, told: bool) -> None:
     """Each of the float32 numbers has this many roundings, all of one sign."""
     epsilon = 2.0**-23
-    off = times * ROUNDINGS * epsilon
+    off = times * CLAIM_ROUNDINGS * epsilon
 
     def product(v: Any) -> Any:
         return v + off * np.linalg.norm(v)  # not linear, by about `off` of its norm
@@ -88,7 +88,7 @@ def test_a_gap_of_ten_thousand_roundings_is_not_a_contradiction(times: float, to
 def test_both_modes_are_the_same_map(times: float, told: bool) -> None:
     jacobian, epsilon = matrix(Q, P), 2.0**-23
     forward = Claimed("jvp", lambda v: jacobian @ v, False, epsilon)
-    off = 1 + times * ROUNDINGS * epsilon
+    off = 1 + times * CLAIM_ROUNDINGS * epsilon
     reverse = Claimed("vjp", lambda u: jacobian.T @ u * off, True, EPSILON)
     said = contradiction(forward, reverse, rng(), P, Q, residue())  # type: ignore[arg-type]
     assert bool(said) is told
@@ -114,13 +114,13 @@ def test_a_hessian_is_its_own_transpose() -> None:
         assert said.startswith("the hvp is not symmetric: u·Hv is ")
         even = Claimed("hvp", lambda v: (hessian + hessian.T) @ v, by_rows)
         assert not_symmetric(even, rng(), P, residue()) == ""  # type: ignore[arg-type]
-        assert even.asked == 2 * DRAWS
+        assert even.asked == 2 * PAIRS_PER_IDENTITY
         assert not_symmetric(claim, rng(), P, residue(1e3)) == ""  # type: ignore[arg-type]
 
 
 def subject(value: Any, at: Callable[[Any], Any], x: Any, scales: Any) -> Any:
     """Return a function with this value at x, evaluated nearby by `at`."""
-    home = SimpleNamespace(x=x, scales=scales, size=len(x), hang=lambda there: there)
+    home = SimpleNamespace(x=x, scales=scales, size=len(x), unravel=lambda there: there)
     function = SimpleNamespace(value=np.asarray(value), at=at)
     return SimpleNamespace(function=function, row=lambda i: home, allow=0.0)
 
@@ -145,11 +145,11 @@ def test_the_bound_follows_from_the_sizes_of_outputs_and_parameters() -> None:
     of = Residue(
         subject([3.0, -4.0], lambda there: np.array([3.0, -4.0]), np.ones(P), scales), rng()
     ).of
-    assert of(EPSILON) == pytest.approx(ROUNDINGS * EPSILON * 5.0 * 1.0)
+    assert of(EPSILON) == pytest.approx(CLAIM_ROUNDINGS * EPSILON * 5.0 * 1.0)
     u, v = np.array([2.0, 0.0]), np.ones(P)
-    assert of(EPSILON, u=u) == pytest.approx(ROUNDINGS * EPSILON * 6.0 * 1.0)
-    assert of(EPSILON, u, v) == pytest.approx(ROUNDINGS * EPSILON * 6.0 * 1.0)
-    assert of(1e-7, u, 3 * v) == pytest.approx(ROUNDINGS * 1e-7 * 6.0 * 3.0)
+    assert of(EPSILON, u=u) == pytest.approx(CLAIM_ROUNDINGS * EPSILON * 6.0 * 1.0)
+    assert of(EPSILON, u, v) == pytest.approx(CLAIM_ROUNDINGS * EPSILON * 6.0 * 1.0)
+    assert of(1e-7, u, 3 * v) == pytest.approx(CLAIM_ROUNDINGS * 1e-7 * 6.0 * 3.0)
     assert of(0.0, u, v) == of(EPSILON, u, v)  # no claim is more exact than the function
 
 
@@ -159,7 +159,7 @@ def test_an_output_is_as_large_as_its_terms() -> None:
 
     def size(value: float, at: Callable[[Any], Any]) -> float:
         found = Residue(subject([value], at, one, one), rng()).of(EPSILON)
-        return found / (ROUNDINGS * EPSILON)
+        return found / (CLAIM_ROUNDINGS * EPSILON)
 
     assert size(0.0, lambda there: np.zeros(1)) == pytest.approx(1.0)
     assert size(0.5, lambda there: np.full(1, 0.5)) == pytest.approx(0.5)

@@ -31,7 +31,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch, findings: list[Finding]) -> list[
         seen.append(i)
         return findings[i]
 
-    monkeypatch.setattr(module, "look", look)
+    monkeypatch.setattr(module, "measure_entry", look)
     return seen
 
 
@@ -39,7 +39,7 @@ def test_entries_that_knew_nothing_of_rounding_are_measured_again(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Values rounded to 1 make these entries look wrong or flat at first."""
-    monkeypatch.setattr(module, "_choices", lambda *arguments: {})
+    monkeypatch.setattr(module, "_kink_notes", lambda *arguments: {})
     monkeypatch.setattr(SURFACE, "rounding", 1.0)
     findings = [
         found(0, 9.0, noise=0.4),
@@ -57,7 +57,7 @@ def test_entries_that_knew_nothing_of_rounding_are_measured_again(
 def test_a_claim_of_the_slope_between_jumps_is_a_valid_choice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_choices", lambda *arguments: {})
+    monkeypatch.setattr(module, "_kink_notes", lambda *arguments: {})
     looked_at(monkeypatch, [found(0, 1.0, piece=Bar(1.0, 1e-6), noise=1e-3)])
     (judged,) = check_entries(SURFACE, None, [0], RNG)  # type: ignore[arg-type]
     assert judged.verdict == "kink"

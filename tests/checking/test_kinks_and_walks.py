@@ -10,9 +10,9 @@ import pytest
 from gradlab.checking.directions import Walk, strata
 from gradlab.checking.entries import resolution_of
 from gradlab.checking.kinks import (
-    EIGHTHS,
+    FACTORS,
+    _lies_between,
     _offsets,
-    _span,
     _telling_directions,
     allows,
     between_jumps,
@@ -56,15 +56,15 @@ def test_a_slope_allows_claims_within_its_range(
 def test_a_claim_lies_between_two_slopes_that_are_certainly_different(
     bars: list[Bar], claimed: float, between: bool
 ) -> None:
-    assert _span(bars, claimed, roundoff=0.0, drift=0.0) is between
+    assert _lies_between(bars, claimed, roundoff=0.0, drift=0.0) is between
 
 
 def test_round_off_and_drift_widen_the_range_between_slopes() -> None:
     bars = [Bar(0.0, 0.0), Bar(1.0, 0.0)]
-    assert not _span(bars, 1.004, 0.0, 0.0)
-    assert _span(bars, 1.004, 0.005, 0.0)
-    assert _span(bars, 1.004, 0.0, 0.005)
-    assert not _span(bars, 0.5, 0.02, 0.0)  # then the two may be one slope
+    assert not _lies_between(bars, 1.004, 0.0, 0.0)
+    assert _lies_between(bars, 1.004, 0.005, 0.0)
+    assert _lies_between(bars, 1.004, 0.0, 0.005)
+    assert not _lies_between(bars, 0.5, 0.02, 0.0)  # then the two may be one slope
 
 
 def test_offsets_try_extremes_then_single_entries_then_random_ones() -> None:
@@ -89,11 +89,11 @@ def test_directions_begin_with_the_one_towards_the_claim() -> None:
     assert second.tolist() == scales.tolist()
     assert len(others) == 8
     assert len(list(_telling_directions(scales, 0 * off, rng))) == 9
-    assert np.all(np.isin(np.array(others) / scales, EIGHTHS))
+    assert np.all(np.isin(np.array(others) / scales, FACTORS))
 
 
 def test_random_numbers_of_few_bits() -> None:
-    assert sorted(EIGHTHS.tolist()) == [
+    assert sorted(FACTORS.tolist()) == [
         *(-k / 16 for k in range(16, 7, -1)), *(k / 16 for k in range(8, 17))
     ]  # fmt: skip
 

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradlab.checking.causes import _small
+from gradlab.checking.causes import _nearly_right
 from gradlab.checking.columns import Clues, Columns
 from gradlab.checking.patterns import PATTERNS, in_part
 from gradlab.checking.result import Entry, Leaf
@@ -275,7 +275,7 @@ def test_a_fit_counts_in_tolerances() -> None:
 def test_single_precision_is_recognised_next_to_an_unclear_entry() -> None:
     true = np.append(V, 0.0)
     claimed = np.append(np.float32(V), 0.0)
-    [cause] = _small(columns(claimed, true, 1e-12))
+    [cause] = _nearly_right(columns(claimed, true, 1e-12))
     assert cause.endswith("of its largest entry: computed in single precision?")
-    assert list(_small(columns(V[:2] * (1 + 1e-7), V[:2], 1e-12))) == []
-    assert list(_small(columns(0 * V, 0 * V, 1e-12))) == []
+    assert list(_nearly_right(columns(V[:2] * (1 + 1e-7), V[:2], 1e-12))) == []
+    assert list(_nearly_right(columns(0 * V, 0 * V, 1e-12))) == []

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 import gradlab
-from gradlab.checking.kinks import OUTSIDE, TOGETHER
+from gradlab.checking.kinks import NOT_JOINT_NOTE, OUTSIDE_NOTE
 from gradlab.checking.report import GradientReport
 from gradlab.checking.result import VERDICTS, Entry, Leaf, worst
-from gradlab.checking.tables import SHOWN, render
+from gradlab.checking.tables import MAX_SHOWN, render
 from gradlab.errors import GradientMismatchError
 
 CAUSE = "wrong before encoder.block[11].W, right from there on: the derivative of an activation?"
@@ -25,7 +25,10 @@ NAMES = st.sampled_from(
     ["W1", "b", "params", "가중치", "layers[0]['a key']", "encoder.block[11].W"]
 )
 NOTES = st.sampled_from(
-    ["", *(f"slopes -1.23457e-05 and -1.23457e-05: {why}" for why in (OUTSIDE, TOGETHER))]
+    [
+        "",
+        *(f"slopes -1.23457e-05 and -1.23457e-05: {why}" for why in (OUTSIDE_NOTE, NOT_JOINT_NOTE)),
+    ]
 )
 
 
@@ -113,9 +116,9 @@ def test_the_last_lines_describe_the_check(report):
 def test_wrong_entries_are_shown_or_counted(report):
     text = str(report)
     wrong = report.mismatches
-    assert all(entry.name in text for entry in wrong[:SHOWN])
-    if len(wrong) > SHOWN:
-        assert f"… and {len(wrong) - SHOWN} more" in text
+    assert all(entry.name in text for entry in wrong[:MAX_SHOWN])
+    if len(wrong) > MAX_SHOWN:
+        assert f"… and {len(wrong) - MAX_SHOWN} more" in text
     if wrong:  # and nothing distracts from them
         names = {entry.name for entry in wrong}
         others = [e.name for e in report.entries if e.name not in names and len(e.index) > 1]

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from gradlab.checking.result import Difference, Entry, Leaf, Result, Verdict
-from gradlab.checking.tables import SHOWN, headline, render
+from gradlab.checking.tables import MAX_SHOWN, headline, render
 
 
 def entry(
@@ -118,11 +118,11 @@ def test_a_mismatch_shows_only_wrong_entries() -> None:
 
 
 def test_omitted_lines_are_counted() -> None:
-    result = report(*[entry()] * (SHOWN + 3))
-    assert len(rows(result)) == 1 + SHOWN + 1
+    result = report(*[entry()] * (MAX_SHOWN + 3))
+    assert len(rows(result)) == 1 + MAX_SHOWN + 1
     assert "… and 3 more" in lines(result)
-    assert "… and" not in str(lines(report(*[entry()] * SHOWN)))
-    notes = [f"note {k}" for k in range(SHOWN + 2)]
+    assert "… and" not in str(lines(report(*[entry()] * MAX_SHOWN)))
+    notes = [f"note {k}" for k in range(MAX_SHOWN + 2)]
     found = lines(report(entry(), notes=tuple(notes)))
     assert "  note 7" in found
     assert "  … and 2 more such lines" in found

@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from gradlab.checking import check_layer, functions, jacobian
-from gradlab.checking.analytic import Analytic, _numbers, _row, epsilon_of, grows
-from gradlab.checking.causes import _small, lengths_of, repeated_in
+from gradlab.checking.analytic import Analytic, _numbers, _row, epsilon_of, is_accumulating
+from gradlab.checking.causes import _nearly_right, lengths_of, repeated_in
 from gradlab.checking.check import _require_steady
 from gradlab.checking.claims import Claim
 from gradlab.checking.columns import Clues, Columns
@@ -22,9 +22,16 @@ from gradlab.checking.functions import Function
 from gradlab.checking.jacobian import Subject, check_row
 from gradlab.checking.jacobian_causes import _of_block
 from gradlab.checking.kinks import Finding
-from gradlab.checking.layer_objects import _adding
+from gradlab.checking.layer_objects import _accumulating_slots
 from gradlab.checking.matrices import joined
-from gradlab.checking.patterns import CONSTANTS, _clipped, _constant_factor, _name, _place, _smeared
+from gradlab.checking.patterns import (
+    COMMON_FACTORS,
+    _clipped,
+    _constant_factor,
+    _name,
+    _place,
+    _smeared,
+)
 from gradlab.checking.result import Entry, Leaf
 from gradlab.errors import LossError, OptionError, ParameterError
 from gradlab.gradients.slopes import Slope
@@ -39,10 +46,10 @@ DIGITS = {
 
 
 def test_factors_have_the_values_of_their_names() -> None:
-    assert CONSTANTS.keys() == DIGITS.keys()
+    assert COMMON_FACTORS.keys() == DIGITS.keys()
     for name, digits in DIGITS.items():
-        assert CONSTANTS[name] == pytest.approx(float(Decimal(digits)), rel=1e-15)
-        assert _name(CONSTANTS[name], 1e-9) == (f"{name} times what it should be", True)
+        assert COMMON_FACTORS[name] == pytest.approx(float(Decimal(digits)), rel=1e-15)
+        assert _name(COMMON_FACTORS[name], 1e-9) == (f"{name} times what it should be", True)
 
 
 def matrix(wrong: list[tuple[int, int]], seen: Any = None) -> Columns:
@@ -131,7 +138,7 @@ def test_only_gradients_that_grow_are_reported_to_grow() -> None:
         SimpleNamespace(name=name, gradient=lambda _, name=name: np.array([state[name]]))
         for name in state
     ]
-    assert [slot.name for slot in _adding(None, slots, both)] == ["adds"]
+    assert [slot.name for slot in _accumulating_slots(None, slots, both)] == ["adds"]
 
 
 def test_a_bare_complex_array_has_a_name_and_a_structure_has_its_own() -> None:
@@ -185,7 +192,7 @@ def test_an_output_without_weight_counts_nothing() -> None:
 
 
 def test_outputs_are_kept_at_eight_points_at_least(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(functions, "KEPT", 0)
+    monkeypatch.setattr(functions, "CACHE_BYTES", 0)
     function = Function(lambda x: 2 * x, np.ones(1))
     before = function.evaluations
     for k in (*range(8), *range(8)):
@@ -300,7 +307,7 @@ def test_a_gradient_that_is_nearly_right_is_so_at_any_size(
         Entry("w", (k,), float(a), float(n), 1e-9 * size, 1e-9 * size, "mismatch")
         for k, (a, n) in enumerate(zip(true + off, true, strict=True))
     ]
-    said = list(_small(Columns.of(Leaf("w", (4,), "mismatch", 4), entries, None, Clues())))
+    said = list(_nearly_right(Columns.of(Leaf("w", (4,), "mismatch", 4), entries, None, Clues())))
     assert [cause[:32] for cause in said] == ["off by 9e-05 of its largest entr"] * small
 
 
@@ -328,7 +335,7 @@ def test_a_gradient_is_the_same_within_ten_thousand_roundings(dtype: Any, unit: 
     """The roundings of the gradient and of 1 add up to twice as many for a gradient of 1."""
     for units, grown in ((1.9e4, False), (2.1e4, True)):
         steps = [np.full(2, 1 + k * units * unit, dtype) for k in range(3)]
-        assert grows(*steps) == grown
+        assert is_accumulating(*steps) == grown
 
 
 def test_sizes_of_one_do_not_count_as_numbers_of_terms() -> None:

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from gradlab.checking.entries import (
+    _are_both_zero,
     _between_jumps,
-    _enough,
     _largest,
-    _nothing,
+    _resolving_tolerance,
     _rounded_zero,
     _verdict,
     leaves_of,
@@ -21,7 +21,7 @@ from gradlab.checking.entries import (
 from gradlab.checking.kinks import Finding
 from gradlab.checking.result import Entry, Verdict
 from gradlab.gradients.slopes import Bar, Slope
-from gradlab.gradients.slopes.result import NOTHING
+from gradlab.gradients.slopes.result import NO_BAR
 
 
 def surface(scales: Any = (1.0, 1.0, 1.0), value: float = 1.0, rounding: float = 0.0) -> Any:
@@ -80,28 +80,34 @@ def test_an_entry_is_resolved_by_a_tenth_if_the_loss_jumps() -> None:
 
 def test_an_entry_is_resolved_by_a_thousandth_of_slopes_nearby_or_of_the_largest_entry() -> None:
     f = finding(error=9.0)
-    assert _enough(surface(), f, 0.0) == 0.5
-    assert _enough(surface(), finding(error=9.0, nearby=1e4), 0.0) == pytest.approx(10.0)
-    assert _enough(surface(), f, 1e4) == pytest.approx(10.0)
-    assert _enough(surface([4.0]), f, 1e4) == pytest.approx(2.5)  # per unit of this entry
+    assert _resolving_tolerance(surface(), f, 0.0) == 0.5
+    assert _resolving_tolerance(surface(), finding(error=9.0, nearby=1e4), 0.0) == pytest.approx(
+        10.0
+    )
+    assert _resolving_tolerance(surface(), f, 1e4) == pytest.approx(10.0)
+    assert _resolving_tolerance(surface([4.0]), f, 1e4) == pytest.approx(
+        2.5
+    )  # per unit of this entry
 
 
 def test_a_claim_of_zero_agrees_if_the_loss_shows_no_slope() -> None:
     """The limits are a billionth of the largest entry, and of the loss's round-off."""
     tiny = {"value": 0.0, "error": 1e-14, "noise": 1e-16}
-    assert _nothing(surface(), finding(0.9e-9, **tiny), 1.0)
-    assert not _nothing(surface(), finding(1.1e-9, **tiny), 1.0)
-    assert _nothing(surface([2.0]), finding(0.4e-9, **tiny), 1.0)
-    assert not _nothing(surface([2.0]), finding(0.6e-9, **tiny), 1.0)
+    assert _are_both_zero(surface(), finding(0.9e-9, **tiny), 1.0)
+    assert not _are_both_zero(surface(), finding(1.1e-9, **tiny), 1.0)
+    assert _are_both_zero(surface([2.0]), finding(0.4e-9, **tiny), 1.0)
+    assert not _are_both_zero(surface([2.0]), finding(0.6e-9, **tiny), 1.0)
     # A tolerance of a thousand round-offs is as fine as values allow.
-    assert _nothing(surface(), finding(0.0, error=0.9e-13, value=0.0, noise=1e-16), 1.0)
-    assert not _nothing(surface(), finding(0.0, error=1.1e-13, value=0.0, noise=1e-16), 1.0)
+    assert _are_both_zero(surface(), finding(0.0, error=0.9e-13, value=0.0, noise=1e-16), 1.0)
+    assert not _are_both_zero(surface(), finding(0.0, error=1.1e-13, value=0.0, noise=1e-16), 1.0)
     # Noise above 1e-12 of the loss, or of 1, is not round-off.
     noisy = {"value": 0.0, "error": 1e-12}
-    assert _nothing(surface(), finding(0.0, noise=0.9e-12, **noisy), 1.0)
-    assert not _nothing(surface(), finding(0.0, noise=1.1e-12, **noisy), 1.0)
-    assert _nothing(surface(value=-10.0), finding(0.0, noise=9e-12, **noisy), 1.0)
-    assert _nothing(surface(), finding(0.0, error=1.0, value=0.0, noise=1.0, kind="flat"), 1.0)
+    assert _are_both_zero(surface(), finding(0.0, noise=0.9e-12, **noisy), 1.0)
+    assert not _are_both_zero(surface(), finding(0.0, noise=1.1e-12, **noisy), 1.0)
+    assert _are_both_zero(surface(value=-10.0), finding(0.0, noise=9e-12, **noisy), 1.0)
+    assert _are_both_zero(
+        surface(), finding(0.0, error=1.0, value=0.0, noise=1.0, kind="flat"), 1.0
+    )
 
 
 def test_a_claim_of_round_off_counts_as_zero_if_the_loss_is_flat() -> None:
@@ -135,7 +141,7 @@ def test_a_claim_between_jumps_counts_if_all_are_there() -> None:
     assert set(_between_jumps(surface(rounding=1e-3), [between, quiet])) == {0}
     zero = finding(0.0, value=0.0, error=0.1, noise=1e-3, number=1)
     assert set(_between_jumps(surface(rounding=1e-3), [between, zero])) == {0}
-    assert finding().slope.piece == NOTHING
+    assert finding().slope.piece == NO_BAR
 
 
 def entry(verdict: Verdict, tolerance: float = 1e-6, numerical: float = 1.0) -> Entry:

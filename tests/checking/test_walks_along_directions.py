@@ -10,7 +10,7 @@ import pytest
 
 from gradlab.checking import walks
 from gradlab.checking.jacobian_directions import Search
-from gradlab.checking.walks import Along, Walk, walk_along
+from gradlab.checking.walks import ClaimedSlope, Walk, walk_along
 from gradlab.gradients.slopes import Slope
 from gradlab.gradients.surface import Surface
 
@@ -18,7 +18,7 @@ from gradlab.gradients.surface import Surface
 def walked(loss: Any, direction: list[float], claimed: float, x: Any = None) -> Walk:
     start = np.zeros(len(direction)) if x is None else x
     entries = np.arange(len(direction))
-    claim = Along(claimed, size=1.0, floor=0.0, bend=0.0)
+    claim = ClaimedSlope(claimed, size=1.0, floor=0.0, bend=0.0)
     rng = np.random.default_rng(0)
     surface = Surface(loss, start)
     return walk_along(surface, entries, np.array(direction), claim, rng, 52)
@@ -61,7 +61,7 @@ class Measured:
 
 
 def measured(surface: Any, claimed: float, size: float = 1.0, roundoff: float = 0.0) -> Walk:
-    claim = Along(claimed, size, roundoff, 0.0)
+    claim = ClaimedSlope(claimed, size, roundoff, 0.0)
     rng = np.random.default_rng(0)
     return walk_along(surface, np.arange(2), np.ones(2), claim, rng, 52)
 

@@ -52,7 +52,9 @@ def test_other_options_are_named(path, undisturbed, message):
 
 def test_a_shorter_training_is_distinguished_from_a_damaged_one(path, monkeypatch):
     train(path, epochs=100, checkpoint_every=1000)
-    monkeypatch.setattr(stores, "HEADER", 1000)  # so that the file is longer than it may be
+    monkeypatch.setattr(
+        stores, "HEADER_ALLOWANCE", 1000
+    )  # so that the file is longer than it may be
     with pytest.raises(OptionError, match="epochs was 100 and is 3"):
         train(path, resume=True)
     path.write_bytes(path.read_bytes() + bytes(10_000))

@@ -11,7 +11,7 @@ from optional import LIBRARIES, each_backend
 from printed import PNG, one_line
 
 from gradlab import BACKENDS, __version__, datasets, files, network, weights
-from gradlab.command.application import NEXT, app
+from gradlab.command.application import NEXT_STEPS, app
 
 VERBS = {command.name or command.callback.__name__ for command in app.registered_commands}
 
@@ -25,8 +25,8 @@ def test_without_a_verb_the_command_suggests_the_next_step(gradlab):
     code, out, err = gradlab()
     assert (code, err) == (0, "")
     assert "Start with gradlab compare" in out
-    assert all(f"gradlab {command} " in out for command in NEXT)
-    assert {command.split()[0] for command in NEXT} == VERBS
+    assert all(f"gradlab {command} " in out for command in NEXT_STEPS)
+    assert {command.split()[0] for command in NEXT_STEPS} == VERBS
     assert max(len(line.rstrip()) for line in out.splitlines()) <= 79
 
 

@@ -41,7 +41,7 @@ def test_no_printed_text_controls_the_terminal(text):
     for thing in (text, Text(text), in_a_table(text), Panel(text), Text.assemble(text)):
         out = printed(thing).replace("\x1b[3m", "").replace("\x1b[2;3m", "").replace("\x1b[1m", "")
         out = out.replace("\x1b[2m", "").replace("\x1b[0m", "")  # titles and headings
-        assert not neutral._ACTIVE.search(out), repr(out)
+        assert not neutral._CONTROL_CHARACTERS.search(out), repr(out)
 
 
 @settings(max_examples=30, deadline=None)
@@ -57,7 +57,7 @@ def test_a_text_is_printed_unchanged(text):
 @given(st.text())
 def test_visible_text_is_the_text_unless_a_terminal_would_act_on_it(text):
     shown = neutral.visible(text, one_line=True)
-    assert shown.isprintable() or shown == text or not neutral._ACTIVE.search(shown)
+    assert shown.isprintable() or shown == text or not neutral._CONTROL_CHARACTERS.search(shown)
     assert "\n" not in shown
     if text.isprintable():
         assert shown == text
@@ -76,7 +76,7 @@ def test_styles_and_positions_are_still_sent():
 
 
 def test_a_message_is_one_line(capsys):
-    console.tell("a\nb\x1b[2J[/b]")
+    console.print_to_stderr("a\nb\x1b[2J[/b]")
     assert capsys.readouterr().err == "gradlab: a\\nb\\x1b[2J[/b]\n"
 
 
@@ -95,7 +95,7 @@ def gradlab(capsys, monkeypatch, tmp_path):
         with pytest.raises(SystemExit) as stop:
             main()
         said = capsys.readouterr()
-        assert not neutral._ACTIVE.search(said.out + said.err)
+        assert not neutral._CONTROL_CHARACTERS.search(said.out + said.err)
         return stop.value.code, said.out, said.err
 
     return run

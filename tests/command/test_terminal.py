@@ -104,7 +104,7 @@ def test_the_current_width_is_used(monkeypatch):
     assert made.width == 40
     for absent in ("", "0", "wide"):
         monkeypatch.setenv("COLUMNS", absent)
-        assert made.width == console.UNCUT
+        assert made.width == console.UNBOUNDED_WIDTH
 
 
 def test_lines_in_files_are_not_broken(command, blank):

@@ -173,7 +173,7 @@ def test_ctrl_c_keeps_what_was_reached(problem, when):
 
 @pytest.mark.parametrize("kept", [2**27, 5 * 384, 0])
 def test_an_interrupted_run_is_compared_after_as_many_steps_as_it_took(problem, monkeypatch, kept):
-    monkeypatch.setattr("gradlab.comparison.comparing.KEPT", kept)
+    monkeypatch.setattr("gradlab.comparison.comparing.MAX_KEPT_BYTES", kept)
     done, common = 11, {2**27: 11, 5 * 384: 9, 0: 9}[kept]
 
     class Interrupted(CentralDifference):

@@ -33,7 +33,7 @@ def test_the_memory_of_all_runs_is_shared(monkeypatch, kept, rooms):
             seen.append(room)
             super().__init__(reference, room)
 
-    monkeypatch.setattr(comparing, "KEPT", kept)
+    monkeypatch.setattr(comparing, "MAX_KEPT_BYTES", kept)
     monkeypatch.setattr(comparing, "Follower", Follower)
     data = (np.ones((4, 3)),)
     compare(

@@ -182,7 +182,7 @@ def test_pixels_in_a_text_are_recognised_by_their_range_and_number(tmp_path):
 
 @given(
     x=hnp.arrays(np.float64, (5, 3), elements={"allow_nan": False, "allow_infinity": False}),
-    y=st.lists(st.integers(0, user.MOST_CLASSES - 1), min_size=5, max_size=5),
+    y=st.lists(st.integers(0, user.MAX_CLASSES - 1), min_size=5, max_size=5),
 )
 def test_numbers_in_a_text_keep_every_bit(tmp_path_factory, x, y):
     path = tmp_path_factory.mktemp("text") / "own.csv"
@@ -218,7 +218,7 @@ def test_files_without_a_data_set_are_named(tmp_path):
 
 
 def test_unpacked_data_has_a_size_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(formats, "LARGEST_TEXT", 1000)
+    monkeypatch.setattr(formats, "MAX_TEXT_BYTES", 1000)
     with pytest.raises(DataError, match=r"own.csv.gz: unpacks to more than the 1000 bytes"):
         load(tmp_path, "own.csv.gz", gzip.compress(b"1,2\n" * 251))
     assert len(load(tmp_path, "own.csv.gz", gzip.compress(b"1,2\n" * 250)).train.x) == 200

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from gradlab import optim
 from gradlab.diagnosis.section import section
-from gradlab.diagnosis.sweep import SPACING, best, sweep
+from gradlab.diagnosis.sweep import RATE_RATIO, best, sweep
 
 STEPS = 50
 
@@ -33,7 +33,7 @@ def test_the_best_rate_is_found_from_any_first_one(first, power):
     assert rates == sorted(rates)
     # The best rate is 1/h; the nearest one of the sweep is at most half a spacing away.
     nearest = min(abs(math.log(rate * curvature)) for rate in rates)
-    assert nearest <= math.log(SPACING) / 2 + 1e-9
+    assert nearest <= math.log(RATE_RATIO) / 2 + 1e-9
     if quadratic(curvature)(best(found).rate) < curvature / 2:
         assert max(rates) * curvature > 2  # beyond which it diverges
 

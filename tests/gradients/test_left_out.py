@@ -86,7 +86,7 @@ def test_an_infinite_slope_is_refused_as_such() -> None:
 
 
 def test_many_entries_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlab.gradients.left_out.MOST", 1)
+    monkeypatch.setattr("gradlab.gradients.left_out.MAX_FORWARD_ENTRIES", 1)
     with pytest.raises(NonFiniteError, match="put numbers in place of missing data"):
         gradlab.grad(after)(W, DATA)
 

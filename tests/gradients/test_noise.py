@@ -7,24 +7,30 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradlab.gradients.noise import POINTS, SPACINGS, _agreed, noise_of, relative_noise
+from gradlab.gradients.noise import POINTS_PER_SPACING, SPACINGS, _agreed, noise_of, relative_noise
 
 
 def test_the_noise_of_independent_errors_is_at_most_their_standard_deviation() -> None:
     """The least of five unbiased estimates is about two thirds of it."""
     rng = np.random.default_rng(0)
-    found = [noise_of(rng.standard_normal(POINTS)) for _ in range(1000)]
+    found = [noise_of(rng.standard_normal(POINTS_PER_SPACING)) for _ in range(1000)]
     assert 0.5 < np.mean(found) < 0.8
-    assert 1.5 < np.mean([noise_of(3 * rng.standard_normal(POINTS)) for _ in range(1000)]) < 2.4
+    assert (
+        1.5
+        < np.mean([noise_of(3 * rng.standard_normal(POINTS_PER_SPACING)) for _ in range(1000)])
+        < 2.4
+    )
 
 
 @pytest.mark.parametrize("power", [1, 2, 3, 4, 5])
 def test_a_polynomial_has_no_noise(power: int) -> None:
-    assert noise_of(np.arange(float(POINTS)) ** power) <= 1e-12 * POINTS**power
+    assert (
+        noise_of(np.arange(float(POINTS_PER_SPACING)) ** power) <= 1e-12 * POINTS_PER_SPACING**power
+    )
 
 
 def test_a_kink_shows_in_two_third_differences_and_not_in_their_median() -> None:
-    assert noise_of(np.maximum(np.arange(float(POINTS)) - 4, 0.0)) == 0.0
+    assert noise_of(np.maximum(np.arange(float(POINTS_PER_SPACING)) - 4, 0.0)) == 0.0
 
 
 def test_estimates_that_three_of_four_spacings_share_are_noise() -> None:
@@ -77,7 +83,7 @@ def test_a_confirmed_noise_ends_the_search() -> None:
     some = len(asked)
     asked.clear()
     relative_noise(noisy, 1.0)
-    assert some < len(asked) == len(SPACINGS) * (POINTS - 1)
-    assert some >= 3 * (POINTS - 1)
+    assert some < len(asked) == len(SPACINGS) * (POINTS_PER_SPACING - 1)
+    assert some >= 3 * (POINTS_PER_SPACING - 1)
     assert min(asked) == SPACINGS[0]
-    assert max(asked) == SPACINGS[-1] * (POINTS - 1)
+    assert max(asked) == SPACINGS[-1] * (POINTS_PER_SPACING - 1)

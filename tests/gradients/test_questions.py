@@ -14,7 +14,7 @@ import pytest
 from optional import unless_missing
 
 import gradlab
-from gradlab.arrays.questions import LIMIT, asked_in_code
+from gradlab.arrays.questions import MAX_SEARCHED_OBJECTS, asked_in_code
 from gradlab.errors import LossError, StatefulLossWarning, UntraceableError
 from gradlab.gradients.tracing import draws_undone
 
@@ -285,4 +285,4 @@ def test_what_a_loss_leads_to() -> None:
         assert asked_in_code(loss), loss
     for loss in (np.sum, W, lambda w: np.sum(w), json, partial(np.sum, axis=0), sys):
         assert not asked_in_code(loss), loss
-    assert not asked_in_code([[k] for k in range(2 * LIMIT)])
+    assert not asked_in_code([[k] for k in range(2 * MAX_SEARCHED_OBJECTS)])

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradlab.errors import NonFiniteError, ReadOnlyError
-from gradlab.gradients.slopes import BITS
+from gradlab.gradients.slopes import FLOAT64_BITS
 from gradlab.gradients.surface import Surface, watch
 
 PARAMS = {"w": np.array([[0.75, -3.0], [0.0, 5e-324]]), "b": 2.5}
@@ -25,7 +25,7 @@ def test_entries_lie_leaf_by_leaf() -> None:
     assert surface.spans == [slice(0, 4), slice(4, 5)]
     assert [surface.name(i) for i in (0, 3, 4)] == ["w[0, 0]", "w[1, 1]", "b"]
     assert surface.place(2) == ("w", (1, 0))
-    hung = surface.hang(np.arange(5.0))
+    hung = surface.unravel(np.arange(5.0))
     assert hung["w"].tolist() == [[0.0, 1.0], [2.0, 3.0]]
     assert hung["b"] == 4.0
 
@@ -116,13 +116,13 @@ def test_points_without_a_value() -> None:
 @pytest.mark.parametrize(
     ("loss", "bits"),
     [
-        (lambda x: np.sum(x) / 3, BITS),
+        (lambda x: np.sum(x) / 3, FLOAT64_BITS),
         (lambda x: np.float32(np.sum(x) / 3), 23),
         (lambda x: np.float16(np.sum(x) / 3), 10),
         (lambda x: np.float64(np.float32(np.sum(x) / 3)), 23),  # inside, and returned as float64
         (lambda x: float(np.float16(np.sum(x) / 3)), 10),
-        (lambda x: float(np.round(100 * np.sum(x))), BITS),  # a count
-        (lambda x: 0.5, BITS),  # a constant shows no precision
+        (lambda x: float(np.round(100 * np.sum(x))), FLOAT64_BITS),  # a count
+        (lambda x: 0.5, FLOAT64_BITS),  # a constant shows no precision
         (lambda x: np.float32(0.5), 23),
     ],
 )

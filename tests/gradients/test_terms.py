@@ -56,7 +56,7 @@ def test_groups_change_only_the_cost(backend: Any, pattern: Any) -> None:
     value, found = gradlab.value_and_grad(loss, backend)(params)
     p = pattern.shape[1]
     groups = len(loss.groups(0, p - 2)) + len(loss.groups(p - 2, p))
-    assert terms.calls == backend.beside + backend.points * groups
+    assert terms.calls == backend.extra_evaluations + backend.points * groups
     wanted_value, wanted = gradlab.value_and_grad(lambda p: terms(p).sum(), backend)(params)
     assert value == wanted_value
     for name in params:

@@ -7,7 +7,7 @@ import pytest
 
 from gradlab import optim
 from gradlab.errors import OptionError
-from gradlab.optim.optimiser import TINY, norm
+from gradlab.optim.optimiser import MIN_SAFE_SQUARES, norm
 from gradlab.optim.quasi_newton import _to_newton
 from gradlab.optim.rules import SGD, Adagrad, Adam, RMSProp
 
@@ -53,7 +53,7 @@ def test_the_norm_of_nothing_or_of_infinities():
     assert norm([np.array([3e-30], np.float32), np.array([4e-30], np.float32)]) == pytest.approx(
         5e-30, rel=1e-6
     )
-    assert TINY == 1e-30
+    assert MIN_SAFE_SQUARES == 1e-30
 
 
 def test_the_state_counts_its_steps():

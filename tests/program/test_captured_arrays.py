@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from gradlab.program import captured
-from gradlab.program.captured import SAMPLE, Captured
+from gradlab.program.captured import SAMPLED_ENTRIES, Captured
 
 
 def test_every_array_has_to_be_unchanged() -> None:
@@ -43,8 +43,8 @@ def test_arrays_of_every_layout(array: Any) -> None:
 
 
 def test_of_a_large_array_a_sample_is_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captured, "WHOLE", 16 * SAMPLE)
-    whole, large = np.zeros(4 * SAMPLE)[::2], np.zeros(3 * SAMPLE)
+    monkeypatch.setattr(captured, "MAX_FULLY_COMPARED_BYTES", 16 * SAMPLED_ENTRIES)
+    whole, large = np.zeros(4 * SAMPLED_ENTRIES)[::2], np.zeros(3 * SAMPLED_ENTRIES)
     seen = Captured([whole, large])
     whole[1] = 1.0
     assert not seen.are_unchanged()

@@ -20,9 +20,9 @@ def test_a_write_after_the_use_is_refused(wrap: Callable[[Any], Any]) -> None:
     """The first contents count; afterwards, everything is forgotten."""
     array, other, constants = np.zeros(3), np.ones(2), Constants()
     for operand in (wrap(array), other, 2.0, None, Node(None)):
-        constants.see(operand, ("loss.py", 7))
+        constants.store(operand, ("loss.py", 7))
     array[0] = 1.0
-    constants.see(array, ("loss.py", 9))
+    constants.store(array, ("loss.py", 9))
     with pytest.raises(UntraceableError, match=r"writes into an array .*loss\.py.*7"):
         constants.require_unchanged()
     constants.require_unchanged()
@@ -30,7 +30,7 @@ def test_a_write_after_the_use_is_refused(wrap: Callable[[Any], Any]) -> None:
 
 def test_arrays_that_do_not_change_are_accepted() -> None:
     array, constants = np.zeros(3), Constants()
-    constants.see([array, array], None)
+    constants.store([array, array], None)
     constants.require_unchanged()
     array[0] = 1.0
     constants.require_unchanged()

@@ -31,7 +31,7 @@ from gradlab.arrays.read_only import read_only
 from gradlab.containers import rebuilt
 from gradlab.errors import GradlabError, LossError, ReadOnlyError, UntraceableWarning
 from gradlab.params import flatten
-from gradlab.program.captured import SAMPLE, Captured
+from gradlab.program.captured import SAMPLED_ENTRIES, Captured
 
 TRACED = ["autograd", "autograd-forward", "tape", "jax", "torch"]
 QUICK = {"autograd", "tape", "central", "torch"}
@@ -454,11 +454,11 @@ def test_every_entry_of_a_captured_array_is_compared(dtype: str, order: str) -> 
 
 
 def test_a_huge_captured_array_is_compared_by_a_sample(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("gradlab.program.captured.WHOLE", 1024)
-    array = np.zeros(50 * SAMPLE)
+    monkeypatch.setattr("gradlab.program.captured.MAX_FULLY_COMPARED_BYTES", 1024)
+    array = np.zeros(50 * SAMPLED_ENTRIES)
     captured = Captured([array])
     assert captured.are_unchanged()
-    array[25 * SAMPLE :] = 1.0
+    array[25 * SAMPLED_ENTRIES :] = 1.0
     assert not captured.are_unchanged()
 
 

@@ -44,7 +44,7 @@ def quietly(function: Any, *args: Any) -> tuple[Any, list[Any]]:
 def soon(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Have PyTorch's operations replayed after two calls, and modules forgotten."""
     with contextlib.suppress(ImportError):
-        monkeypatch.setattr("gradlab.gradients.torch.EAGER", 2)
+        monkeypatch.setattr("gradlab.gradients.torch.EAGER_CALLS", 2)
     yield
     sys.modules.pop("settings_of_a_user", None)
 

@@ -20,7 +20,7 @@ from expressions import given, of, program_of, text
 from gradlab.program.ir import Guard, Node, Program
 from gradlab.program.passes import INEXACT, optimise
 from gradlab.program.passes.algebra import simplify
-from gradlab.program.passes.arithmetic import LONGEST_SUM, expand_powers, sum_by_products
+from gradlab.program.passes.arithmetic import MAX_SUM_TERMS, expand_powers, sum_by_products
 from gradlab.program.passes.float32 import keep_float32
 from gradlab.program.passes.lowering import convert_beforehand, lower
 from gradlab.program.passes.selection import select_by_bits
@@ -260,10 +260,10 @@ SUMS = {
     ),
     "a maximum": (lambda: of(np.max, X, 1), "max(x, 1)"),
     "up to the limit": (
-        lambda: thin(1, LONGEST_SUM, 1),
-        f"dot(t, full(({LONGEST_SUM},), 1.0))",
+        lambda: thin(1, MAX_SUM_TERMS, 1),
+        f"dot(t, full(({MAX_SUM_TERMS},), 1.0))",
     ),
-    "beyond the limit": (lambda: thin(1, LONGEST_SUM + 1, 1), "sum(t, 1)"),
+    "beyond the limit": (lambda: thin(1, MAX_SUM_TERMS + 1, 1), "sum(t, 1)"),
 }
 
 TABLES: dict[Pass, dict[str, Any]] = {

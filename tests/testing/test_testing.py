@@ -34,7 +34,7 @@ from gradlab.testing import (
     taylor,
 )
 from gradlab.testing.ray_context import FORMULAS, RayContext
-from gradlab.testing.ray_rules import ELEMENTARY, NAMESPACE
+from gradlab.testing.ray_rules import ELEMENTARY_ROUNDINGS, RAY_NAMESPACE
 
 BACKENDS = {
     "central4": gradlab.CentralDifference4,
@@ -199,7 +199,7 @@ def test_derivatives_are_those_of_nested_reverse_mode(activation: str, kind: str
     problem = fixed_problems(3, [activation])[2]
     loss = partial(network.loss, activation=activation, kind=kind)
     leaf = problem.params["b1"]
-    run = RayContext(NAMESPACE, formula, leaf.dtype, leaf.dtype, leaf.size)
+    run = RayContext(RAY_NAMESPACE, formula, leaf.dtype, leaf.dtype, leaf.size)
     inputs = {name: rays.constant(run, value) for name, value in problem.params.items()}
     these = np.arange(leaf.size)
     inputs["b1"] = rays.along(run, leaf, these, np.array([leaf] * 5))
@@ -307,7 +307,7 @@ def test_evaluation_and_sweep_back_round_within_their_bounds(activation: str, dt
             high = high_precision_loss(problem)
             w = mpmath.mpf(float(params["W1"][0, 0]))
             value, slope = high(w), mpmath.diff(high, w)
-        run = RayContext(NAMESPACE, FORMULAS["reverse"], np.dtype(dtype), np.dtype(dtype), 1)
+        run = RayContext(RAY_NAMESPACE, FORMULAS["reverse"], np.dtype(dtype), np.dtype(dtype), 1)
         inputs = {name: rays.constant(run, leaf) for name, leaf in params.items()}
         δ = float(problem.loss(inputs, *problem.args).error[0])
         computed = problem.loss(params, *problem.args)
@@ -331,18 +331,18 @@ def test_elementary_functions_round_as_assumed(name: str, dtype: Any) -> None:
         for argument, value in zip(x.tolist(), found.tolist(), strict=True):
             argument = mpmath.mpf(argument)
             wanted = getattr(mpmath, name)(argument)
-            allowed = ELEMENTARY * np.finfo(dtype).eps / 2 * abs(wanted)
+            allowed = ELEMENTARY_ROUNDINGS * np.finfo(dtype).eps / 2 * abs(wanted)
             assert abs(mpmath.mpf(value) - wanted) <= allowed, argument
 
 
-@pytest.mark.parametrize("rule", sorted(NAMESPACE.__dict__))
+@pytest.mark.parametrize("rule", sorted(RAY_NAMESPACE.__dict__))
 def test_ufunc_and_namespace_agree(rule: str) -> None:
     """NumPy's functions are understood on rays wherever the namespace has them."""
     ufunc = getattr(np, rule, None)
     if not isinstance(ufunc, np.ufunc):
         return
     x = np.array([[1.5, 2.5], [0.5, 3.0]])
-    run = RayContext(NAMESPACE, FORMULAS["central"], x.dtype, x.dtype, 1)
+    run = RayContext(RAY_NAMESPACE, FORMULAS["central"], x.dtype, x.dtype, 1)
     ray = rays.constant(run, x)
     operands: list[tuple[Any, ...]] = [(ray, x + 1), (x + 1, ray), (ray, ray)]
     if ufunc.nin == 1:

@@ -79,7 +79,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
         return found
 
     monkeypatch.setattr(Descent, "take_steps", counting)
-    monkeypatch.setattr(module, "LONGEST", 1e9)  # independent of the load of the machine
+    monkeypatch.setattr(module, "MAX_CALL_SECONDS", 1e9)  # independent of the load of the machine
     return counts
 
 

@@ -13,7 +13,7 @@ from gradlab.training import many as module
 from gradlab.training.fitting import _is_due
 from gradlab.training.foreign import ForeignUpdate
 from gradlab.training.gradients import WrittenGradient
-from gradlab.training.loop import own
+from gradlab.training.loop import own_copies
 from gradlab.training.many import ManySteps
 from gradlab.training.optimisers import BlockUpdate, lower
 from gradlab.training.vectors import Vector
@@ -47,7 +47,7 @@ class Counting:
 
 
 def test_the_state_of_an_object_is_carried_from_step_to_step():
-    _, structure = own({"w": np.zeros(2)})
+    _, structure = own_copies({"w": np.zeros(2)})
     update = ForeignUpdate(Counting(), structure)
     found, state = stepped(update, [[5.0, 5.0]], [[1.0, -1.0]])
     assert found == [[4.0, 6.0]]
@@ -100,7 +100,7 @@ def test_only_the_tapes_gradient_and_an_own_optimiser_take_many_steps():
     written = WrittenGradient(object.__new__(TapedGradient), None, point)
     assert ManySteps.of(written, update, two, [], [PAIR]) is not None
     assert ManySteps.of(lambda: None, update, two, [], [PAIR]) is None
-    _, structure = own({"w": np.zeros(2)})
+    _, structure = own_copies({"w": np.zeros(2)})
     assert ManySteps.of(written, ForeignUpdate(Counting(), structure), two, [], [PAIR]) is None
 
 
@@ -137,11 +137,13 @@ def test_the_state_before_the_first_step_is_what_the_optimiser_says():
 )
 def test_an_object_needs_both_methods(optimiser, message):
     with pytest.raises(OptionError, match=message):
-        ForeignUpdate(optimiser, own({"w": np.zeros(2)})[1])
+        ForeignUpdate(optimiser, own_copies({"w": np.zeros(2)})[1])
 
 
 def fails(init, update, message):
-    step = ForeignUpdate(SimpleNamespace(init=init, update=update), own({"w": np.zeros(2)})[1])
+    step = ForeignUpdate(
+        SimpleNamespace(init=init, update=update), own_copies({"w": np.zeros(2)})[1]
+    )
     assert step.rate(0) is None
     with pytest.raises(OptionError, match=message):
         stepped(step, [[5.0, 5.0]], [[1.0, -1.0]])
@@ -167,7 +169,7 @@ def test_the_state_of_an_object_may_hold_none_and_booleans():
 
     start = {"none": None, "flags": np.zeros(0), "one": np.array(True), "two": np.zeros(2, bool)}
     step = ForeignUpdate(
-        SimpleNamespace(init=lambda p: start, update=update), own({"w": np.zeros(2)})[1]
+        SimpleNamespace(init=lambda p: start, update=update), own_copies({"w": np.zeros(2)})[1]
     )
     stepped(step, [[5.0, 5.0]], [[1.0, -1.0]])
     assert seen[0]["none"] is None

@@ -17,7 +17,7 @@ import numpy as np
 
 from gradlab.arrays.composites.shared import as_array
 
-_OUTSIDE = {
+_VALUES_OUTSIDE_SUPPORT = {
     **dict.fromkeys(("logpdf", "logpmf"), (-np.inf, -np.inf)),
     **dict.fromkeys(("pdf", "pmf"), (0.0, 0.0)),
     "cdf": (0.0, 1.0),
@@ -73,7 +73,7 @@ def bound_method(owner: Any, name: str) -> Callable[..., Any] | None:
         return None if method is None else lambda x: method(x, *owner.args, **owner.kwds)
     if type(owner).__name__ == "multivariate_normal_gen":
         return _NORMAL.get(name)
-    if not hasattr(owner, "_get_support") or name not in (*_OUTSIDE, "ppf", "isf"):
+    if not hasattr(owner, "_get_support") or name not in (*_VALUES_OUTSIDE_SUPPORT, "ppf", "isf"):
         return None
     return partial(_evaluate, owner, name)
 
@@ -113,7 +113,7 @@ def _within(dist: Any, name: str, y: Any, shapes: list[Any], is_discrete: bool) 
     middle = np.where(~np.isfinite(low) & np.isfinite(high), high - 1.0, middle)
     if is_discrete:
         middle = np.floor(middle)
-    below, above = _OUTSIDE[name]
+    below, above = _VALUES_OUTSIDE_SUPPORT[name]
     found = _formula(dist, name)(np.where(outside, middle, y), *shapes)
     return np.where(outside, np.where(is_above, above, below), found)
 

@@ -73,7 +73,7 @@ def quotient(x: Any, d: Any) -> Any:
     return x / where_primitive(is_zero, anp.where(x == 0, 1.0, np.nan), d)
 
 
-def turn(x: Any, w: Any) -> Any:
+def divide_by_gaps(x: Any, w: Any) -> Any:
     """Return xᵢⱼ / (wⱼ - wᵢ), and 0 on the diagonal."""
     off = 1.0 - np.eye(anp.shape(w)[-1])
     return quotient(x * off, w[..., None, :] - w[..., :, None])
@@ -83,7 +83,7 @@ def _eigh_jvp(g: Any, ans: Any, x: Any, UPLO: str = "L") -> Any:
     """Giles, *Collected matrix derivative results*, 2008, section 3.1."""
     w, v = ans
     inner = anp.matmul(mh(v), anp.matmul(from_triangle(g, UPLO), v))
-    turning = turn(inner, w)
+    turning = divide_by_gaps(inner, w)
     return type(ans)(anp.real(diagonal_composite(inner, 0, -2, -1)), anp.matmul(v, turning))
 
 
@@ -93,7 +93,7 @@ def _eigh_vjp(ans: Any, x: Any, UPLO: str = "L") -> Any:
 
     def vjp(g: Any) -> Any:
         eye = np.eye(anp.shape(w)[-1])
-        inner = g[0][..., None, :] * eye + turn(anp.matmul(mt(v), g[1]), w)
+        inner = g[0][..., None, :] * eye + divide_by_gaps(anp.matmul(mt(v), g[1]), w)
         share = anp.matmul(anp.conj(v), anp.matmul(inner, mt(v)))
         both = share + mh(share)
         return anp.real(share) * eye + (anp.tril(both, -1) if UPLO == "L" else anp.triu(both, 1))
@@ -126,7 +126,7 @@ def _eig_vjp(ans: Any, x: Any) -> Any:
         vt, eye = mt(v), np.eye(anp.shape(w)[-1])
         own = anp.matmul(vt, gv)
         norms = anp.matmul(anp.matmul(vt, anp.conj(v)), anp.real(own) * eye)
-        inner = gw[..., None, :] * eye + turn(own - norms, w)
+        inner = gw[..., None, :] * eye + divide_by_gaps(own - norms, w)
         share = anp.matmul(alinalg.inv(vt), anp.matmul(inner, vt))
         return share if anp.iscomplexobj(x) else anp.real(share)
 
@@ -136,7 +136,7 @@ def _eig_vjp(ans: Any, x: Any) -> Any:
 def _eig_jvp(g: Any, ans: Any, x: Any) -> Any:
     w, v = ans
     inner = solve(v, anp.matmul(g, v))
-    dv = anp.matmul(v, turn(inner, w))
+    dv = anp.matmul(v, divide_by_gaps(inner, w))
     growth = anp.sum(anp.real(anp.conj(v) * dv), axis=-2, keepdims=True)
     return type(ans)(diagonal_composite(inner, 0, -2, -1), dv - v * growth)
 
@@ -156,8 +156,8 @@ def _svd_jvp(g: Any, ans: Any, a: Any, full_matrices: bool = True, compute_uv: b
     if not compute_uv:
         return ds
     ps, sp = p * s[..., None, :], s[..., :, None] * p
-    du = anp.matmul(u, turn(ps + mh(ps), s**2))
-    dv = anp.matmul(v, turn(sp + mh(sp), s**2))
+    du = anp.matmul(u, divide_by_gaps(ps + mh(ps), s**2))
+    dv = anp.matmul(v, divide_by_gaps(sp + mh(sp), s**2))
     # The parts outside the spaces of u and of v.
     gv, gu = anp.matmul(g, v), anp.matmul(mh(g), u)
     if anp.iscomplexobj(p):  # u and v share their phases: the whole change goes to u
@@ -183,8 +183,8 @@ def _svd_vjp(ans: Any, a: Any, full_matrices: bool = True, compute_uv: bool = Tr
             return anp.matmul(anp.conj(u) * g[..., None, :], anp.conj(vt))
         gu, gs, gv = g[0], g[1], mh(g[2])
         uu, vv = anp.matmul(mt(u), gu), anp.matmul(anp.conj(vt), gv)
-        inner = turn(uu - mh(uu), s**2) * row + gs[..., None, :] * eye
-        inner = inner + s[..., :, None] * turn(vv - mh(vv), s**2)
+        inner = divide_by_gaps(uu - mh(uu), s**2) * row + gs[..., None, :] * eye
+        inner = inner + s[..., :, None] * divide_by_gaps(vv - mh(vv), s**2)
         if anp.iscomplexobj(u):
             inner = inner + 1j * quotient(anp.imag(uu) * eye, row)
         share = anp.matmul(anp.conj(u), anp.matmul(inner, anp.conj(vt)))

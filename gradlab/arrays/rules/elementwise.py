@@ -113,5 +113,5 @@ def astype(x: Any, dtype: Any, *, copy: bool = True, device: Any = None) -> Any:
 for _flat in (anp.digitize, anp.isin, anp.lexsort, anp.heaviside, anp.signbit):
     register_notrace(VJPNode, _flat)
     register_notrace(JVPNode, _flat)
-DATA = {np.unravel_index, np.ravel_multi_index, np.digitize, np.isin, np.lexsort}
+INTEGER_FUNCTIONS = {np.unravel_index, np.ravel_multi_index, np.digitize, np.isin, np.lexsort}
 """Functions of integers and truth values, which a recording follows although they have no rule."""

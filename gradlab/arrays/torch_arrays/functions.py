@@ -186,7 +186,7 @@ def _transforms(function: Callable[..., Any], default: Any) -> Callable[..., Any
 # Elementwise
 
 
-def _flat(function: Callable[..., Any]) -> Callable[..., Any]:
+def _without_derivative(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function whose derivative is 0: numbers that do not depend on the parameters."""
     return lambda x: function(x.detach())
 
@@ -197,7 +197,7 @@ def hypot(x: Any, y: Any) -> Any:
     return torch.where(is_zero, 0.0, torch.hypot(torch.where(is_zero, 1.0, x), y))
 
 
-_SAME = """
+_SAME_NAME_IN_TORCH = """
     exp exp2 expm1 log log2 log10 log1p sqrt square sin cos tan arcsin arccos arctan sinh cosh tanh
     arcsinh arccosh arctanh absolute negative positive reciprocal
     deg2rad rad2deg isnan isinf isfinite signbit logical_not bitwise_not remainder fmod maximum
@@ -206,7 +206,7 @@ _SAME = """
     nextafter where einsum
 """.split()
 
-NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
+NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME_NAME_IN_TORCH} | {
     "add": operator.add,
     "subtract": operator.sub,
     "multiply": operator.mul,
@@ -220,11 +220,11 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
     "greater_equal": operator.ge,
     "floor_divide": lambda x, y: torch.floor_divide(x.detach(), y.detach()),
     "fabs": torch.abs,
-    "sign": _flat(torch.sign),
-    "ceil": _flat(torch.ceil),
-    "floor": _flat(torch.floor),
-    "trunc": _flat(torch.trunc),
-    "rint": _flat(torch.round),
+    "sign": _without_derivative(torch.sign),
+    "ceil": _without_derivative(torch.ceil),
+    "floor": _without_derivative(torch.floor),
+    "trunc": _without_derivative(torch.trunc),
+    "rint": _without_derivative(torch.round),
     "hypot": hypot,
     "degrees": torch.rad2deg,
     "radians": torch.deg2rad,
@@ -259,7 +259,7 @@ NATIVES: dict[str, Any] = {name: getattr(torch, name) for name in _SAME} | {
             torch.round(a, decimals=int(decimals)) if decimals else torch.round(a)
         ),
     ),
-    "fix": _flat(torch.trunc),
+    "fix": _without_derivative(torch.trunc),
     "argmax": _arg(torch.argmax),
     "argmin": _arg(torch.argmin),
     "argsort": argsort,

@@ -26,7 +26,7 @@ DTYPES = {
         "complex64 complex128"
     ).split()
 }
-_TORCHS = {dtype: native for native, dtype in DTYPES.items()}
+_TORCH_DTYPES = {dtype: native for native, dtype in DTYPES.items()}
 
 
 class TorchLibrary(DuckLibrary):
@@ -68,7 +68,7 @@ class TorchLibrary(DuckLibrary):
         """Return a tensor in another dtype."""
         if native.is_complex() and dtype.kind != "c":
             native = native.real
-        return native.to(_TORCHS[dtype])
+        return native.to(_TORCH_DTYPES[dtype])
 
     def at(self, native: Any, index: tuple[Any, ...]) -> Any:
         """Return the entries at an index."""

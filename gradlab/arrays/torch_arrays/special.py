@@ -49,7 +49,7 @@ _digamma = with_slope(torch.digamma, lambda g, x: g * _zeta(torch.full_like(x, 2
 _log_gamma = with_slope(torch.lgamma, lambda g, x: g * _digamma(x))
 
 
-_OWN: dict[str, Callable[..., Any] | None] = {
+_OWN_FUNCTIONS: dict[str, Callable[..., Any] | None] = {
     "_zeta": lambda *args: _zeta(*torch.broadcast_tensors(*args)),  # type: ignore[no-untyped-call,unused-ignore]
     "psi": _digamma,
     "gammaln": _log_gamma,
@@ -60,4 +60,4 @@ _OWN: dict[str, Callable[..., Any] | None] = {
 def special(ufunc: Any) -> Callable[..., Any] | None:
     """Return the function of tensors for a ufunc of `scipy.special`, or None."""
     name = ufunc.__name__
-    return _OWN[name] if name in _OWN else getattr(torch.special, name, None)
+    return _OWN_FUNCTIONS[name] if name in _OWN_FUNCTIONS else getattr(torch.special, name, None)

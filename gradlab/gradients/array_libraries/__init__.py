@@ -22,8 +22,16 @@ The files, in reading order:
 - `gradient.py`: `LibraryGradient`, which finds a way that works, and returns the gradient.
 """
 
-from gradlab.gradients.array_libraries.forms import KEPT, Form, Run, Way
+from gradlab.gradients.array_libraries.forms import MAX_COMPILED_FORMS, Form, Run, Way
 from gradlab.gradients.array_libraries.gradient import LibraryGradient
-from gradlab.gradients.array_libraries.library import ADVICE, require
+from gradlab.gradients.array_libraries.library import LIBRARY_ADVICE, require
 
-__all__ = ["ADVICE", "KEPT", "Form", "LibraryGradient", "Run", "Way", "require"]
+__all__ = [
+    "LIBRARY_ADVICE",
+    "MAX_COMPILED_FORMS",
+    "Form",
+    "LibraryGradient",
+    "Run",
+    "Way",
+    "require",
+]

@@ -41,7 +41,7 @@ class Call:
         if not way.plain and self.owner.writeable:  # the loss could write into the caller's arrays
             arrays, leaves = [*map(_copy, arrays)], [*map(_copy, leaves)]
         if way.data:
-            arrays = [self.owner.over(array, self.native) for array in arrays]
+            arrays = [self.owner.to_library(array, self.native) for array in arrays]
         return [self.owner.leaf_over(leaf, self.native) for leaf in leaves], arrays
 
     def shapes(self) -> Any:

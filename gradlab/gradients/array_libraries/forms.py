@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 from gradlab.params import Structure
 from gradlab.program.cache_key import Bindings, key_of_argument
 
-KEPT = 32
+MAX_COMPILED_FORMS = 32
 """Largest number of forms with a stored compiled function; the oldest is dropped first."""
 
 Run: TypeAlias = Callable[[list[Any], list[Any]], tuple[Any, list[Any]]]

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.dispatch import NUMERICAL
+from gradlab.arrays.dispatch import NUMERICAL_BACKEND
 from gradlab.arrays.ducks import DuckLibrary
 from gradlab.arrays.leaks import Watch, release
 from gradlab.arrays.places import place_of
@@ -27,7 +27,7 @@ from gradlab.errors import (
     reason_of,
 )
 from gradlab.gradients.array_libraries.call import Call
-from gradlab.gradients.array_libraries.forms import KEPT, Form, Prepared, Way
+from gradlab.gradients.array_libraries.forms import MAX_COMPILED_FORMS, Form, Prepared, Way
 from gradlab.gradients.array_libraries.library import LibraryLoss
 from gradlab.gradients.array_libraries.verifying import verify
 from gradlab.gradients.calls import out_leaves, require_apart
@@ -38,7 +38,7 @@ from gradlab.params import Structure, as_array, flatten, floating
 from gradlab.program.cache_key import Bindings, Surroundings
 from gradlab.program.closure import HigherDerivativeError, UnkeyableError
 
-FEW = 2
+MAX_SUCCESSIVE_CHANGES = 2
 """Number of successive calls in which the loss changes what it reads, after which it is no longer
 compiled."""
 
@@ -117,7 +117,7 @@ class LibraryGradient(LibraryLoss):
             return result
         prepared.bindings = after
         self._prepared[fast if prepared.way.compiled else slow] = prepared
-        if len(self._prepared) > KEPT:
+        if len(self._prepared) > MAX_COMPILED_FORMS:
             self._prepared.popitem(last=False)
         return result
 
@@ -126,7 +126,9 @@ class LibraryGradient(LibraryLoss):
         key = None
         try:
             key = form.key(others)
-            return key, None if self._changes >= FEW else self._surroundings.key(others)
+            return key, None if self._changes >= MAX_SUCCESSIVE_CHANGES else self._surroundings.key(
+                others
+            )
         except UnkeyableError as error:
             if self._compiles:
                 self._warn(error)
@@ -137,7 +139,7 @@ class LibraryGradient(LibraryLoss):
     def _note_change(self, place: str) -> None:
         """Count calls in which the loss changes what it reads; stop compiling after a few."""
         self._changes += 1
-        if self._changes >= FEW:
+        if self._changes >= MAX_SUCCESSIVE_CHANGES:
             self._warn(UnkeyableError(f"it changes {place} in each call"))
 
     def _first(self, call: Call, is_kept: bool) -> tuple[Prepared, tuple[Any, list[Any]]]:
@@ -195,7 +197,7 @@ class LibraryGradient(LibraryLoss):
         unfit = UntraceableError(
             f"{self.name} cannot trace the loss, which fails only on traced arrays ({what}; "
             f"{place_of(plain.__traceback__)}): write that line with other functions of NumPy's, "
-            f"or use {NUMERICAL}"
+            f"or use {NUMERICAL_BACKEND}"
         )
         unfit.__cause__ = plain
         return unfit

@@ -19,7 +19,7 @@ from gradlab.gradients.array_libraries.forms import Form, Run, Way
 from gradlab.gradients.protocol import Loss, real_scalar
 from gradlab.params import Array, as_array, floating
 
-ADVICE = "write it in plain NumPy, or only for the library"
+LIBRARY_ADVICE = "write it in plain NumPy, or only for the library"
 
 
 def require(package: str, name: str) -> None:
@@ -140,7 +140,7 @@ class LibraryLoss:
         numpys = isinstance(value, np.ndarray | np.generic) and value.dtype.kind in "biufc"
         return numpys or self.is_native(value)
 
-    def over(self, array: Any, like: Any) -> Any:
+    def to_library(self, array: Any, like: Any) -> Any:
         """Return an array as the library's."""
         return array if self.is_native(array) else self.to_native(np.asarray(array), like)
 

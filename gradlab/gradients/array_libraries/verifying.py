@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.arrays.dispatch import NUMERICAL
+from gradlab.arrays.dispatch import NUMERICAL_BACKEND
 from gradlab.arrays.questions import asked_in_code
 from gradlab.errors import LossError, UntraceableError
 from gradlab.gradients.array_libraries.call import Call
-from gradlab.gradients.array_libraries.forms import KEPT, Prepared, Way
+from gradlab.gradients.array_libraries.forms import MAX_COMPILED_FORMS, Prepared, Way
 from gradlab.gradients.tracing import draws_undone, is_close, is_rounding
 
 
@@ -22,7 +22,7 @@ def verify(prepared: Prepared, call: Call, value: Any) -> bool:
     is an error, and so is a random loss that would be compiled.
     """
     shapes = call.shapes()
-    if shapes in prepared.seen or len(prepared.seen) > KEPT:
+    if shapes in prepared.seen or len(prepared.seen) > MAX_COMPILED_FORMS:
         return True
     kinds = [
         call.owner.to_numpy(value).dtype,
@@ -58,6 +58,6 @@ def _judge(way: Way, call: Call, wanted: float, value: float, eps: float) -> boo
         raise LossError(
             f"the loss is {value!r} on {call.owner.arrays} and {wanted!r} on NumPy's: {why}"
             + (", or use" if asked else f' differs in {name}; use backend="autograd" or')
-            + f" {NUMERICAL}"
+            + f" {NUMERICAL_BACKEND}"
         )
     return True

@@ -8,18 +8,18 @@ from typing import Any
 import numpy as np
 
 from gradlab.errors import LossError, NonFiniteError
-from gradlab.gradients.differences.steps import FINER, LEVELS, finer_steps
+from gradlab.gradients.differences.steps import MAX_STEP_REDUCTIONS, STEP_REDUCTION, finer_steps
 from gradlab.gradients.probing import EntryLine, Probe, Quotient
 from gradlab.params import Array
 
-ROUNDINGS = 8.0
+EVALUATION_ROUNDINGS = 8.0
 """Assumed error of an evaluation, in units of the loss's precision."""
 
 
 def roundoff(probe: Probe, h: Any, slope: Any) -> Any:
     """Bound the round-off of a difference quotient over the step h."""
     size = abs(float(probe.value))
-    return ROUNDINGS * probe.precision * (size / h + np.abs(slope))
+    return EVALUATION_ROUNDINGS * probe.precision * (size / h + np.abs(slope))
 
 
 def value_beside(probe: Probe, direction: Sequence[Array], t: float) -> Any:
@@ -37,8 +37,8 @@ def slope_inside_domain(method: Quotient, probe: Probe, f: EntryLine, x: Any, h:
     Raise a NonFiniteError if it has no value on both sides at smaller distances, either.
     """
     finer = h
-    for _ in range(LEVELS):
-        finer = finer / FINER
+    for _ in range(MAX_STEP_REDUCTIONS):
+        finer = finer / STEP_REDUCTION
         if not x - finer < x < x + finer:
             break
         try:

@@ -33,10 +33,10 @@ from gradlab.arrays import stepped_rules as stepped_rules  # registers them
 from gradlab.arrays.leaks import Watch
 from gradlab.arrays.places import place_of
 from gradlab.arrays.rewriting import following_rewrites
-from gradlab.arrays.stepped import INSTEAD, Notes, guarded
+from gradlab.arrays.stepped import COMPLEX_STEP_ADVICE, Notes, guarded
 from gradlab.arrays.tracing import run_traced
 from gradlab.errors import GradlabError, LossError, NonFiniteError
-from gradlab.gradients.differences.richardson import MARGIN, extrapolate_once
+from gradlab.gradients.differences.richardson import ERROR_MARGIN, extrapolate_once
 from gradlab.gradients.keywords import passing_keywords
 from gradlab.gradients.probing import Probe, size_of
 from gradlab.gradients.protocol import Loss, ValueAndGrad, real_scalar
@@ -47,7 +47,7 @@ from gradlab.seeding import generator
 
 EPSILON = float(np.finfo(np.float64).eps)
 
-STEP = 2.0**-333
+DEFAULT_STEP = 2.0**-333
 """Step near 1e-100: its square underflows, its products with slopes from 1e-200 to 1e200 do not.
 
 For an entry with |x| > 1, the step is |x| times this, because slopes there scale with 1/|x|.
@@ -119,7 +119,7 @@ class SteppedProbe(Probe):
 
     def __init__(self, *args: Any) -> None:
         self.notes = Notes()
-        self.step = STEP
+        self.step = DEFAULT_STEP
         self.is_real = True  # until the loss has returned a complex number
         super().__init__(*args)
 
@@ -157,28 +157,29 @@ class SteppedProbe(Probe):
         except np.exceptions.ComplexWarning as error:
             raise LossError(
                 "complex-step: the loss casts complex numbers to real ones "
-                f"({place_of(error.__traceback__)}), which loses their slopes; {INSTEAD}"
+                f"({place_of(error.__traceback__)}), which loses their slopes; "
+                f"{COMPLEX_STEP_ADVICE}"
             ) from error
         except Exception as error:
             error.add_note(f"raised by the loss at {place()}")
             raise LossError(
                 f"complex-step: the loss fails on complex numbers ({type(error).__name__}: "
-                f"{error}; {place_of(error.__traceback__)}); {INSTEAD}"
+                f"{error}; {place_of(error.__traceback__)}); {COMPLEX_STEP_ADVICE}"
             ) from error
         return np.asarray(value)
 
 
 # Confirmation of the gradient
 
-DIRECTIONS = 5
+RANDOM_DIRECTIONS = 5
 """Number of random directions. The gradient counts as wrong only if all of them disagree, because
 noise can falsify a single one."""
 
-LADDER = (2.0**-17, 2.0**-24, 2.0**-31, 2.0**-38)
+REAL_STEPS = (2.0**-17, 2.0**-24, 2.0**-31, 2.0**-38)
 """Steps along a direction, relative to the entries; the finer ones are for steep losses."""
 
 
-UNSURE = 2.0**-10
+DOUBTFUL_REAL_ERROR = 2.0**-10
 """Relative error of the real differences above which the noise of the loss is measured."""
 
 
@@ -188,7 +189,7 @@ def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> 
     Raise a LossError if it differs from them by more than their error or the loss is not
     deterministic, a NonFiniteError if the loss is not finite on both sides of the parameters.
     """
-    for seed in range(DIRECTIONS):
+    for seed in range(RANDOM_DIRECTIONS):
         rng = generator(seed)
         direction = [size_of(leaf) * rng.standard_normal(leaf.shape) for leaf in probe.leaves]
         products = [g * d for g, d in zip(gradients, direction, strict=True)]
@@ -207,14 +208,14 @@ def confirm(probe: Probe, gradients: Sequence[Array], stepped: SteppedProbe) -> 
                 )
         except NonFiniteError as error:
             raise NonFiniteError(
-                f"complex-step cannot confirm its gradient: {error}; {INSTEAD}"
+                f"complex-step cannot confirm its gradient: {error}; {COMPLEX_STEP_ADVICE}"
             ) from error
         if against is None:
             return
         wrong = LossError(
             f"complex-step: its slope along a random direction is {claimed:.12g}, but real "
             f"differences have {against.value:.12g} ± {against.error:.1g}: "
-            f"{reason(stepped)}; {INSTEAD}"
+            f"{reason(stepped)}; {COMPLEX_STEP_ADVICE}"
         )
         probe.require_steady()
     raise wrong
@@ -247,10 +248,10 @@ def contradiction(
     is called, and the slope is also measured with larger steps.
     """
     against: list[Bar] = []
-    for h in LADDER:
+    for h in REAL_STEPS:
         slope, error = extrapolate_once(f, 0.0, centre, h)
         found = Bar(slope, error + 2 * EPSILON * size / h)
-        if found.error > UNSURE * max(abs(claimed), abs(found.value), size / 64):
+        if found.error > DOUBTFUL_REAL_ERROR * max(abs(claimed), abs(found.value), size / 64):
             doubt()
             wide = measured(f, precision)
             if wide.kind == "smooth" and wide.error < found.error:
@@ -277,4 +278,4 @@ def measured(f: Callable[[float], Any], precision: float) -> Slope:
 
 
 def _apart(a: Bar, b: Bar) -> bool:
-    return bool(abs(a.value - b.value) > MARGIN * (a.error + b.error))
+    return bool(abs(a.value - b.value) > ERROR_MARGIN * (a.error + b.error))

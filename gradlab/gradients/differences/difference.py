@@ -30,21 +30,28 @@ from gradlab.gradients.differences.closer import (
     value_beside,
 )
 from gradlab.gradients.differences.numerical import Numerical
-from gradlab.gradients.differences.steps import FINER, steps
+from gradlab.gradients.differences.steps import STEP_REDUCTION, steps
 from gradlab.gradients.perturb import Recorded
-from gradlab.gradients.probing import AWAY, EntryLine, Evaluation, Loop, Probe, ProbeOfTerms
+from gradlab.gradients.probing import (
+    COMPARISON_DISTANCE,
+    EntryLine,
+    Evaluation,
+    Loop,
+    Probe,
+    ProbeOfTerms,
+)
 from gradlab.params import Array
 
-FEWEST = 64
+MIN_RECORDED_ENTRIES = 64
 """Smallest number of entries for which the loss is recorded, which costs several evaluations."""
 
-TYPICAL = 2.0**-7
+TYPICAL_SLOPE_SHARE = 2.0**-7
 """Fraction of a recorded leaf's typical slope that smaller slopes count as in the test of bends."""
 
-SMALL = 256.0
+SMALL_ENTRY = 256.0
 """Size, in steps, below which an entry of a recorded leaf is small: 1/x is off by 1.5e-5 there."""
 
-FEW = 16
+MAX_REMEASURED_SINGLY = 16
 """Largest number of entries of a recorded leaf that are measured again one by one; more are
 measured together."""
 
@@ -59,10 +66,10 @@ class FiniteDifference(Numerical):
     incremental: bool = field(default=True, kw_only=True)
     threads: int | None = field(default=None, kw_only=True)
     points: ClassVar[int]  # evaluations per entry
-    beside: ClassVar[int] = 1  # additional evaluations
+    extra_evaluations: ClassVar[int] = 1  # additional evaluations
     order: ClassVar[int] = 2  # the truncation error is of order h to this power
-    bent: ClassVar[float] = 2.0**-9  # relative bend above which an entry is in doubt
-    fewest: ClassVar[int] = FEWEST
+    max_bend: ClassVar[float] = 2.0**-9  # relative bend above which an entry is in doubt
+    min_entries: ClassVar[int] = MIN_RECORDED_ENTRIES
 
     def _by_keywords(self) -> Evaluation:
         if not isinstance(self.incremental, bool):
@@ -85,7 +92,7 @@ class FiniteDifference(Numerical):
         >>> CentralDifference().equivalent_evaluations(45_360)
         90721
         """
-        return self.points * p + self.beside
+        return self.points * p + self.extra_evaluations
 
     def slopes(self, probe: Probe, leaf: int) -> Array:
         """Return the derivative with respect to each entry of a leaf, in the leaf's shape."""
@@ -93,7 +100,11 @@ class FiniteDifference(Numerical):
         x = probe.leaves[leaf]
         probe.require_apart(leaf, x + h, x if self.order == 1 else x - h)
         found = None if probe.recorded is None else self.by_recording(probe, leaf, h)
-        return probe.each(leaf, h, self) if found is None else self.again(probe, leaf, h, *found)
+        return (
+            probe.each(leaf, h, self)
+            if found is None
+            else self.measured_again(probe, leaf, h, *found)
+        )
 
     def steps(self, probe: Probe, leaf: int) -> Array:
         """Return the step of each entry of a leaf: the given one, or that of the precision."""
@@ -129,7 +140,7 @@ class FiniteDifference(Numerical):
             if probe.given_steps is not None or not 0 < abs(x) < 4 * h:
                 raise
             return slope_inside_domain(self, probe, f, x, h)
-        if not (probe.closely or abs(bend) > self.bent * abs(slope)):
+        if not (probe.closely or abs(bend) > self.max_bend * abs(slope)):
             return slope
         return self._look_again(probe, f, x, h, slope, bend)
 
@@ -147,9 +158,11 @@ class FiniteDifference(Numerical):
 
     def _limit(self, probe: Probe) -> float:
         """Return the relative bend above which an entry is in doubt, for the loss's precision."""
-        return max(self.bent, min(64 * float(probe.precision ** (1 / 3)), 0.25))
+        return max(self.max_bend, min(64 * float(probe.precision ** (1 / 3)), 0.25))
 
-    def again(self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array) -> Array:
+    def measured_again(
+        self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array
+    ) -> Array:
         """Return the slopes of a leaf; measure those again whose bends are not small.
 
         With a recording, this applies only to small entries, and to entries whose bend is large
@@ -161,18 +174,18 @@ class FiniteDifference(Numerical):
         x, size, bent = probe.leaves[leaf], np.abs(slopes), np.abs(bends)
         recorded = probe.recorded is not None
         typical = float(np.sqrt(np.mean(np.square(size)))) if recorded else 0.0
-        doubtful = bent > self._limit(probe) * np.maximum(size, TYPICAL * typical)
+        doubtful = bent > self._limit(probe) * np.maximum(size, TYPICAL_SLOPE_SHARE * typical)
         doubtful &= bent > roundoff(probe, h, slopes)
         if recorded:
-            doubtful &= (np.abs(x) < SMALL * h) | (bent > 0.25 * np.maximum(size, typical))
-        if np.count_nonzero(doubtful) > FEW:
+            doubtful &= (np.abs(x) < SMALL_ENTRY * h) | (bent > 0.25 * np.maximum(size, typical))
+        if np.count_nonzero(doubtful) > MAX_REMEASURED_SINGLY:
             finer = (
-                probe.quotients(leaf, h / FINER, self)
+                probe.quotients(leaf, h / STEP_REDUCTION, self)
                 if isinstance(probe, ProbeOfTerms)
-                else self.by_recording(probe, leaf, h / FINER)
+                else self.by_recording(probe, leaf, h / STEP_REDUCTION)
             )
             if finer is not None:
-                allowed = roundoff(probe, h, slopes) + roundoff(probe, h / FINER, slopes)
+                allowed = roundoff(probe, h, slopes) + roundoff(probe, h / STEP_REDUCTION, slopes)
                 doubtful &= np.abs(finer[0] - slopes) > allowed
         for i in np.flatnonzero(doubtful):
             row = x.flat[i], h.flat[i], slopes.flat[i], bends.flat[i]
@@ -189,6 +202,6 @@ class FiniteDifference(Numerical):
             return
         pairs = zip(gradients, probe.direction, strict=True)
         direction = [np.where(gradient == 0, d, 0.0) for gradient, d in pairs]
-        moved = value_beside(probe, direction, AWAY)
+        moved = value_beside(probe, direction, COMPARISON_DISTANCE)
         if moved is not None and moved != probe.value:
             probe.look_into()

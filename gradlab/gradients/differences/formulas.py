@@ -32,10 +32,10 @@ import numpy as np
 
 from gradlab.gradients.differences.closer import roundoff, value_beside
 from gradlab.gradients.differences.difference import FiniteDifference
-from gradlab.gradients.probing import AWAY, CoarseLoss, Probe
+from gradlab.gradients.probing import COMPARISON_DISTANCE, CoarseLoss, Probe
 from gradlab.params import Array
 
-PREDICTED = 2.0**-6
+MAX_PREDICTION_ERROR = 2.0**-6
 """Relative error of a predicted change above which the gradient is in doubt."""
 
 
@@ -64,7 +64,7 @@ class ForwardDifference(FiniteDifference):
 
     name = "forward"
     points: ClassVar[int] = 1
-    beside: ClassVar[int] = 2
+    extra_evaluations: ClassVar[int] = 2
     order: ClassVar[int] = 1
 
     def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
@@ -93,15 +93,17 @@ class ForwardDifference(FiniteDifference):
             predicted += float(g.sum())
             size = float(np.hypot(size, np.linalg.norm(g)))
             del g
-        allowed = PREDICTED * size + float(roundoff(probe, AWAY, predicted))
-        above = value_beside(probe, probe.direction, AWAY)
+        allowed = MAX_PREDICTION_ERROR * size + float(
+            roundoff(probe, COMPARISON_DISTANCE, predicted)
+        )
+        above = value_beside(probe, probe.direction, COMPARISON_DISTANCE)
         if above is None:
             return probe.require_steady()
-        rise = float(above - probe.value) / AWAY
+        rise = float(above - probe.value) / COMPARISON_DISTANCE
         if abs(rise - predicted) <= allowed or not np.isfinite(size):
             return None
-        below = value_beside(probe, probe.direction, -AWAY)
-        fall = rise if below is None else float(probe.value - below) / AWAY
+        below = value_beside(probe, probe.direction, -COMPARISON_DISTANCE)
+        fall = rise if below is None else float(probe.value - below) / COMPARISON_DISTANCE
         if abs((rise + fall) / 2 - predicted) <= allowed:
             return None
         probe.look_into()
@@ -172,7 +174,7 @@ class CentralDifference4(FiniteDifference):
     name = "central4"
     points: ClassVar[int] = 4
     order: ClassVar[int] = 4
-    bent: ClassVar[float] = 2.0**-15
+    max_bend: ClassVar[float] = 2.0**-15
 
     def quotient(self, f: Callable[[Any], Any], x: Any, h: Any, centre: Any) -> tuple[Any, Any]:
         """Return (8 f(x + h) - 8 f(x - h) - f(x + 2h) + f(x - 2h)) / 12h, and the bend.
@@ -185,7 +187,7 @@ class CentralDifference4(FiniteDifference):
         return near + (near - far) / 3, wide - 2 * bend
 
     def _limit(self, probe: Probe) -> float:
-        return max(self.bent, min(float(8 * probe.precision ** (1 / 5)) ** 3, 0.25))
+        return max(self.max_bend, min(float(8 * probe.precision ** (1 / 5)) ** 3, 0.25))
 
     def by_recording(self, probe: Probe, leaf: int, h: Array) -> tuple[Array, Array] | None:
         """Return slopes and bends from a recording."""

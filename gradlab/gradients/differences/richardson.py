@@ -31,22 +31,22 @@ import numpy as np
 
 from gradlab.errors import NonFiniteError, OptionError, ReadOnlyError
 from gradlab.gradients.differences.numerical import Numerical
-from gradlab.gradients.differences.steps import FINER, finer_steps, steps
+from gradlab.gradients.differences.steps import STEP_REDUCTION, finer_steps, steps
 from gradlab.gradients.perturb import Recorded
 from gradlab.gradients.probing import Probe
 from gradlab.gradients.slopes import Bar
 from gradlab.params import Array, floating
 
-FIRST = 2.0**-3
+LARGEST_STEP = 2.0**-3
 """Largest step, for a number of order 1."""
 
-ROWS = 40
+MAX_ROWS = 40
 """Largest number of steps; each is half the one before."""
 
-BENT = 2.0**-10
+DOUBTFUL_RELATIVE_ERROR = 2.0**-10
 """Relative error of the slope over fine steps above which finer steps are tried."""
 
-MARGIN = 4.0
+ERROR_MARGIN = 4.0
 """Factor by which the error may exceed an estimate from few values."""
 
 
@@ -112,7 +112,7 @@ class Richardson(Numerical):
             precision=probe.precision,
             doubt=probe.look_into,
         )
-        if found.error > BENT * abs(found.value):
+        if found.error > DOUBTFUL_RELATIVE_ERROR * abs(found.value):
             probe.look_into()
         return found.value
 
@@ -153,11 +153,11 @@ def extrapolate(
         except (ArithmeticError, ValueError):
             finer = fine / 2**14
             if x != 0:
-                finer = min(finer, abs(x) / FINER)
+                finer = min(finer, abs(x) / STEP_REDUCTION)
             guard = _fine_slope(f, x, f0, finer, precision, doubt)
         best = guard
         row: list[Any] = []
-        for k in range(ROWS):
+        for k in range(MAX_ROWS):
             try:
                 slope, _, noise = central_quotient(f, x, f0, largest / 2**k, precision)
             except ReadOnlyError:
@@ -168,7 +168,7 @@ def extrapolate(
             previous, row, before = row, next_row(row, slope), best
             for j in range(1, len(row)):
                 error = max(abs(row[j] - row[j - 1]), abs(row[j] - previous[j - 1])) + noise
-                within = abs(row[j] - guard.value) <= error + MARGIN * guard.error
+                within = abs(row[j] - guard.value) <= error + ERROR_MARGIN * guard.error
                 if within and error < best.error:
                     best = Bar(row[j], error)
             if noise >= best.error or best is before is not guard:
@@ -187,7 +187,7 @@ def _fine_slope(
     """Differentiate by four values near x, with finer steps while the slope still changes."""
     best = found = extrapolate_once(f, x, f0, h, precision)
     for level, finer in enumerate(finer_steps(x, h) if doubt else ()):
-        if best.error <= BENT * abs(best.value):
+        if best.error <= DOUBTFUL_RELATIVE_ERROR * abs(best.value):
             break
         before, found = found, extrapolate_once(f, x, f0, finer, precision)
         noise = 4 * _epsilon(x, f0, precision) * (abs(f0) / finer + abs(found.value))
@@ -271,6 +271,8 @@ def ladder(x: Array, step: Any, precision: float = 0.0) -> tuple[Array, Array]:
     """
     scale = np.exp2(np.round(np.log2(np.maximum(1, np.abs(x)))))
     largest = (
-        (FIRST * scale).astype(x.dtype, copy=False) if step is None else steps(x, step, order=0)
+        (LARGEST_STEP * scale).astype(x.dtype, copy=False)
+        if step is None
+        else steps(x, step, order=0)
     )
     return largest, np.minimum(steps(x, None, 2, precision), largest / 4)

@@ -11,10 +11,10 @@ from gradlab import options
 from gradlab.errors import OptionError, ParameterError
 from gradlab.params import Array, flatten
 
-FINER = 16.0
+STEP_REDUCTION = 16.0
 """Factor by which the step shrinks each time an entry is measured again."""
 
-LEVELS = 16
+MAX_STEP_REDUCTIONS = 16
 """Largest number of reductions of the step: down to 2^-64 of the first step."""
 
 
@@ -93,12 +93,12 @@ def finer_steps(x: Any, h: Any) -> Iterator[Any]:
     >>> len(steps), bool(steps[0] == 2.0**-21), bool(1e-306 < steps[-2] < 1e-304)
     (18, True, True)
     """
-    for _ in range(LEVELS):
-        h = h / FINER
+    for _ in range(MAX_STEP_REDUCTIONS):
+        h = h / STEP_REDUCTION
         if not x - h < x < x + h:
             return
         yield h
     scaled = np.asarray(h).dtype.type(np.exp2(np.floor(np.log2(abs(x))) - 17)) if x else h
     if scaled < h:
         yield scaled
-        yield scaled / FINER
+        yield scaled / STEP_REDUCTION

@@ -13,7 +13,7 @@ from gradlab.program.ir import Node
 from gradlab.program.pieces import shape_of
 from gradlab.program.primitives import DOT, EINSUMS
 
-LANES = "JMR"
+LANE_LETTERS = "JMR"
 """The letters of the lane axes; the axes of values have lowercase letters."""
 
 
@@ -64,8 +64,8 @@ def multiply(a: Array, of_a: str, b: Array, of_b: str, out: str) -> Array:
     """
     if set(of_a) | set(of_b) == set(out):  # nothing is summed
         return np.asarray(into(np.multiply, align(a, of_a, out), align(b, of_b, out)))
-    k, c = of_a[0], out.removesuffix(LANES)
-    if of_a == k + LANES and of_b == k + c and len(c) <= 1:
+    k, c = of_a[0], out.removesuffix(LANE_LETTERS)
+    if of_a == k + LANE_LETTERS and of_b == k + c and len(c) <= 1:
         # (c, k) @ (k, J M R): the lanes stay last, which saves a transposition.
         return np.asarray(np.matmul(b.T, a.reshape(len(a), -1)).reshape(b.shape[1:] + a.shape[1:]))
     return np.asarray(np.einsum(f"{of_a},{of_b}->{out}", a, b, optimize=True))

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradlab.blas import available, one_thread
 from gradlab.gradients.perturb.extents import Extents
-from gradlab.gradients.perturb.limits import DEFAULT, Limits
+from gradlab.gradients.perturb.limits import DEFAULT_LIMITS, Limits
 from gradlab.gradients.perturb.operations import NoRule
 from gradlab.gradients.perturb.plan import Plan
 from gradlab.gradients.perturb.rows import RowExtents
@@ -47,7 +47,7 @@ class PerturbedLoss:
         program: Program,
         inputs: Sequence[Any],
         threads: int | None = None,
-        limits: Limits = DEFAULT,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         values = program.values(inputs)
         (output,) = program.outputs

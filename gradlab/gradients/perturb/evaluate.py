@@ -18,7 +18,15 @@ import numpy as np
 from gradlab.gradients.perturb.blocks import Block
 from gradlab.gradients.perturb.changes import Change, change_of
 from gradlab.gradients.perturb.extents import All, Entries, Extent, Extents, Slice
-from gradlab.gradients.perturb.layout import Arrangement, At, at_slice, filled, flat, is_range, put
+from gradlab.gradients.perturb.layout import (
+    Arrangement,
+    LaneSlice,
+    at_slice,
+    filled,
+    flat,
+    is_range,
+    put,
+)
 from gradlab.gradients.perturb.operations import is_sum, terms_of_mean
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.gradients.perturb.powers import elementwise as elementwise_in_powers
@@ -31,7 +39,7 @@ class Patched:
     """A change that is a power series outside a slice of each lane, and the patch inside."""
 
     powers: Powers
-    at: At | None = None
+    at: LaneSlice | None = None
     patch: Any = None
 
 
@@ -48,7 +56,7 @@ class Changes:
         self.series: dict[Node, Patched] = {}
         self._wide: dict[Node, Change] = {}
         self._same: set[Node] = set()
-        self._ats: dict[int, At] = {}
+        self._ats: dict[int, LaneSlice] = {}
         self.lanes = block.lanes
         self.kept = np.arange(self.lanes[0])
         self.changes: dict[Node, Change] = {}
@@ -318,7 +326,7 @@ class Changes:
 
     # Unperturbed values
 
-    def at(self, extent: Extent | None) -> At | None:
+    def at(self, extent: Extent | None) -> LaneSlice | None:
         """Return the slice of each lane, or None for all features."""
         if not isinstance(extent, Slice):
             return None
@@ -326,5 +334,5 @@ class Changes:
         if known is None:
             hit = self.block.hit(extent)
             hit = hit if len(hit) == len(self.kept) else hit[self.kept]
-            known = self._ats[id(extent)] = At(extent.axis, hit)
+            known = self._ats[id(extent)] = LaneSlice(extent.axis, hit)
         return known

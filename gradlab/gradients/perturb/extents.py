@@ -47,14 +47,14 @@ class Entries:
         return cls(index, place)
 
     @cached_property
-    def somewhere(self) -> Array:
+    def any_position(self) -> Array:
         """The positions; 0 for a missing entry, whose change is 0."""
         return np.maximum(self.place, 0)
 
     @cached_property
     def axes(self) -> tuple[Array, ...]:
         """For each axis of the value, the index of each entry of the leaf."""
-        return np.unravel_index(self.somewhere, self.index.shape)
+        return np.unravel_index(self.any_position, self.index.shape)
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ class Extents:
             size = prod(self.shape(node))
             if node in self.series:
                 varying = prod(self.features(node)[axis] for axis in self.series[node].varying)
-                size = max(varying, 4 * size // self.limits.few)
+                size = max(varying, 4 * size // self.limits.min_series_lanes)
             yield size
             if isinstance(self.of[node], All) and node not in self.series:
                 yield from (prod(self.features(o)) for o in node.sources if self._fills(node, o))
@@ -356,4 +356,6 @@ class Extents:
             return False
         k = own[extent.axis]
         is_outer = set(own) & set(other) == {k} and set(own + other) - {k} == set(out)
-        return is_outer and self.signs * self.p >= self.limits.few * len(np.unique(extent.hit))
+        return is_outer and self.signs * self.p >= self.limits.min_series_lanes * len(
+            np.unique(extent.hit)
+        )

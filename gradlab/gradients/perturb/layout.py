@@ -21,7 +21,7 @@ from gradlab.program.primitives import Kind
 
 
 @dataclass(frozen=True)
-class At:
+class LaneSlice:
     """The slice of each lane: the index ``hit`` of one axis, counted from the last."""
 
     axis: int
@@ -53,7 +53,7 @@ class Arrangement:
         axes, keepdims = axes_of(node)
         return tuple(axis - self._extents.lead for axis in axes), keepdims
 
-    def base(self, rows: slice, operand: Any, at: At | None, ndim: int) -> Any:
+    def base(self, rows: slice, operand: Any, at: LaneSlice | None, ndim: int) -> Any:
         """Return rows of a value, shaped to broadcast against lanes of a value with `ndim` axes.
 
         With a slice, the result holds the slice of each lane; without one, all features.
@@ -105,7 +105,7 @@ class Arrangement:
         return laid, laid.shape[-1] > 1, laid.shape[-3] > 1
 
 
-def put(full: Array, at: At | None, delta: Array) -> None:
+def put(full: Array, at: LaneSlice | None, delta: Array) -> None:
     """Add `delta`, with the features of the slice, to the slice of each lane of `full`."""
     if at is None:
         full += delta
@@ -121,7 +121,7 @@ def put(full: Array, at: At | None, delta: Array) -> None:
         moved[..., at.hit, j[:, None], m, :] += delta
 
 
-def at_slice(powers: Powers, at: At) -> Array:
+def at_slice(powers: Powers, at: LaneSlice) -> Array:
     """Return the slice of a series in each lane."""
 
     def take(array: Array) -> Array:

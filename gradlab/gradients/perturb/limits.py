@@ -15,7 +15,7 @@ class Limits:
     worth_a_thread: int = 2**18
     # Lanes that share a coefficient of a power series, below which the series costs more than the
     # lanes.
-    few: int = 32
+    min_series_lanes: int = 32
     # Coefficients of the widest value that are computed together where the whole loss is a power
     # series. 2**17 of them (1 MB) were the fastest of 2**13 to 2**18.
     series: int = 2**17
@@ -25,9 +25,9 @@ class Limits:
     lanes_side_by_side: int = 16  # the same bound for the number of lanes if rows are not lanes
     # Largest number of different perturbation sizes for which equal lanes are merged.
     sizes: int = 8
-    call: int = 2000  # cost of one NumPy call, in entries that are computed in the same time
+    call_cost: int = 2000  # cost of one NumPy call, in entries that are computed in the same time
     rows: bool = True  # whether to look for a separable batch axis
-    always: bool = False  # whether to use the engine even where the plain loop is faster
+    even_if_slower: bool = False  # whether to use the engine even where the plain loop is faster
 
 
-DEFAULT = Limits()
+DEFAULT_LIMITS = Limits()

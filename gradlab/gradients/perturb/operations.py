@@ -14,12 +14,12 @@ class NoRule(Exception):  # noqa: N818 - not an error: the plain loop takes over
     """The engine has no rule for an operation."""
 
 
-RULED = (Kind.ELEMENTWISE, Kind.REDUCTION, Kind.VIEW, Kind.PRODUCT)
+KINDS_WITH_RULES = (Kind.ELEMENTWISE, Kind.REDUCTION, Kind.VIEW, Kind.PRODUCT)
 """The kinds of operations for which the engine has rules."""
 
 
 def kind_of(node: Node) -> Kind:
-    """Return the kind of an operation, one of `RULED`.
+    """Return the kind of an operation, one of `KINDS_WITH_RULES`.
 
     `NoRule` is raised for another kind, and for an elementwise operation with options.
 
@@ -30,7 +30,7 @@ def kind_of(node: Node) -> Kind:
     'REDUCTION'
     """
     kind = primitive_of(node.primitive).kind
-    if kind not in RULED or (kind is Kind.ELEMENTWISE and not is_elementwise(node)):
+    if kind not in KINDS_WITH_RULES or (kind is Kind.ELEMENTWISE and not is_elementwise(node)):
         raise NoRule(f"{node.primitive}")
     return kind
 

@@ -82,7 +82,7 @@ class Plan:
     @property
     def is_faster(self) -> bool:
         """Whether the plan is estimated to be faster than the plain loop."""
-        if self.limits.always:
+        if self.limits.even_if_slower:
             return True
         if isinstance(self.extents, RowExtents):
             return self._lift is None or self._has_few_blocks(self._lift)
@@ -91,7 +91,7 @@ class Plan:
         products = sum(flops(n) for n in self.extents.nodes if self._is_wide_product(n))
         sizes = sum(self.extents.sizes(self.extents.nodes))
         plain = sum(
-            prod(node.shape or ()) + flops(node) + self.limits.call
+            prod(node.shape or ()) + flops(node) + self.limits.call_cost
             for node in self.extents.program.nodes
         )
         return 2 * (sizes + products) < plain
@@ -149,7 +149,7 @@ class Plan:
             if value.ndim == 0:
                 return extents.constant(operand)
             full = np.broadcast_to(value, entry.index.shape)
-            return full.reshape(-1)[entry.somewhere][:, None]
+            return full.reshape(-1)[entry.any_position][:, None]
 
         start = self._entries[extents.leaf]
         leaf = np.asarray(extents.values[extents.leaf]).reshape(-1)[:, None]
@@ -176,7 +176,7 @@ class Plan:
         lift, left = self._lift, [slice(None)]
         if lift is not None and lift.is_product:
             delta = changes[lift.entries].delta[lift.index]  # (p, S) -> (d, k, S)
-            if len(lift.index) * self.extents.signs >= self.limits.few:
+            if len(lift.index) * self.extents.signs >= self.limits.min_series_lanes:
                 left = self._by_series(lift, delta, found, threads)
         blocks = chain.from_iterable(self._blocks(changes, rows) for rows in left)
         first = list(islice(blocks, 4))

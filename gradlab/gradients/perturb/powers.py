@@ -18,8 +18,8 @@ largest one in all lanes.
 
 The series adds no error to the loss. It ends when the remainder, in every lane of the block, is
 proven to be below half an ulp of f, which is the precision of f(a + u w) itself (`_orders`). There
-is no series if it needs more than `MOST` powers (the step is large), or if a comparison differs
-between lanes (a kink lies between them). The lanes are then computed one by one.
+is no series if it needs more than `MAX_POWERS` powers (the step is large), or if a comparison
+differs between lanes (a kink lies between them). The lanes are then computed one by one.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from gradlab.gradients.perturb.scratch import into
 from gradlab.params import Array
 from gradlab.program.primitives import define, primitive_of
 
-MOST = 6
+MAX_POWERS = 6
 """Largest number of powers in a series: beyond it, computing the lanes one by one is as fast."""
 
-SMALLEST = 1e-40
+MIN_CHANGE_SIZE = 1e-40
 """Size below which a change counts as this large: powers of its inverse do not overflow."""
 
 
@@ -202,12 +202,12 @@ def _orders(a: Powers, radius: float, most: float) -> int | None:
     if not all(map(math.isfinite, sizes)):
         return None
     s = _largest_scale(sizes, radius)
-    return next((n for n in range(1, MOST + 1) if most < HALF_ULP * s ** (n + 1)), None)
+    return next((n for n in range(1, MAX_POWERS + 1) if most < HALF_ULP * s ** (n + 1)), None)
 
 
 def _largest_scale(sizes: Sequence[float], radius: float) -> float:
     """Return s, within a tenth, up to which Σ sizes[n] sⁿ⁺¹ is at most a radius."""
-    s = radius / max(sizes[0], SMALLEST)
+    s = radius / max(sizes[0], MIN_CHANGE_SIZE)
     while sum(size * s**n for n, size in enumerate(sizes, start=1)) > radius * (1 + 1e-9):
         s *= 0.9
     return s

@@ -13,15 +13,15 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from gradlab.gradients.perturb.changes import Change
-from gradlab.gradients.perturb.contraction import LANES, align, multiply
+from gradlab.gradients.perturb.contraction import LANE_LETTERS, align, multiply
 from gradlab.gradients.perturb.evaluate import Changes, Patched
 from gradlab.gradients.perturb.extents import Entries, Slice
-from gradlab.gradients.perturb.layout import At, at_slice, put
+from gradlab.gradients.perturb.layout import LaneSlice, at_slice, put
 from gradlab.gradients.perturb.powers import Powers
 from gradlab.params import Array
 from gradlab.program.ir import Node
 
-Term: TypeAlias = tuple["Array | Powers", "At | None"]
+Term: TypeAlias = tuple["Array | Powers", "LaneSlice | None"]
 """A term of a product, and the slice that it changes; None for all of the result."""
 
 
@@ -39,7 +39,7 @@ def product(of: Changes, node: Node) -> None:
     ]
     if len(terms) == 2:
         wide = of.wide(operands[0]).delta
-        terms.append((operands[1], letters[1], wide, letters[0] + LANES))
+        terms.append((operands[1], letters[1], wide, letters[0] + LANE_LETTERS))
     in_series = node in of.extents.series
     found = [_times(of, *term, out, in_series) for term in terms]
     _add_up(of, node, found)
@@ -77,15 +77,17 @@ def _times(
     extent = of.of[node]
     if isinstance(extent, Entries):
         # First sum over letters that occur only in the other value: an entry has no axis for them.
-        alone = [i for i, k in enumerate(of_other) if k not in {*own, *out, *LANES}]
+        alone = [i for i, k in enumerate(of_other) if k not in {*own, *out, *LANE_LETTERS}]
         other = other.sum(axis=tuple(alone))
         of_other = "".join(k for i, k in enumerate(of_other) if i not in alone)
         if sum(k in out for k in own) <= 1:
             return _entry_times(of, node, own, other, of_other, out)
-        return multiply(of.wide(node).delta, own + LANES, other, of_other, out + LANES), None
+        return multiply(
+            of.wide(node).delta, own + LANE_LETTERS, other, of_other, out + LANE_LETTERS
+        ), None
     delta = of.change(node).delta
     if not isinstance(extent, Slice):
-        return multiply(delta, own + LANES, other, of_other, out + LANES), None
+        return multiply(delta, own + LANE_LETTERS, other, of_other, out + LANE_LETTERS), None
     return _slice_times(of, extent, delta, own, other, of_other, out, in_series)
 
 
@@ -95,8 +97,8 @@ def _entry_times(of: Changes, node: Node, own: str, other: Array, of_other: str,
     assert isinstance(extent, Entries)
     where = {k: of.block.each(index) for k, index in zip(own, extent.axes, strict=True)}
     kept = [k for k in own if k in out]
-    at = At(out.index(kept[0]) - len(out), where[kept[0]]) if kept else None
-    if of_other.endswith(LANES):  # (..., 1, M, 1) -> (..., M)
+    at = LaneSlice(out.index(kept[0]) - len(out), where[kept[0]]) if kept else None
+    if of_other.endswith(LANE_LETTERS):  # (..., 1, M, 1) -> (..., M)
         other, of_other = other[..., 0, :, 0], of_other[:-3] + "M"
         where["M"] = np.arange(of.lanes[1])[None]
     # The same index for all lanes gives a view.
@@ -134,25 +136,29 @@ def _slice_times(
         other, of_other = _slice_of(of, other, of_other, k, at)
     if k in out:
         rest = out.replace(k, "")
-        found = multiply(delta, own + LANES, other, of_other, rest + LANES)
-        return found, At(out.index(k) - len(out), at.hit)
-    if in_series and of.lanes[1] >= of.extents.limits.few and other.shape[-2:] == (1, 1):
+        found = multiply(delta, own + LANE_LETTERS, other, of_other, rest + LANE_LETTERS)
+        return found, LaneSlice(out.index(k) - len(out), at.hit)
+    if (
+        in_series
+        and of.lanes[1] >= of.extents.limits.min_series_lanes
+        and other.shape[-2:] == (1, 1)
+    ):
         # u: (..., J, M, R), 1 along the axes of w; w: (..., J, 1, 1), 1 along the axes of u
-        u = align(delta, own + LANES, out + LANES) if own else delta
-        w = align(other, of_other, out + LANES)
+        u = align(delta, own + LANE_LETTERS, out + LANE_LETTERS) if own else delta
+        w = align(other, of_other, out + LANE_LETTERS)
         return Powers.rank_one(None, w, u, axis=-2), None
-    return multiply(delta, own + LANES, other, of_other, out + LANES), None
+    return multiply(delta, own + LANE_LETTERS, other, of_other, out + LANE_LETTERS), None
 
 
-def slice_of(other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
+def slice_of(other: Array, of_other: str, k: str, at: LaneSlice) -> tuple[Array, str]:
     """Select the slice of each lane from a value without lanes, along the axis of letter k."""
     moved = np.moveaxis(other, of_other.index(k), -1)  # (..., k) at the indices (J, M or 1)
-    return moved[..., at.hit, None], of_other.replace(k, "") + LANES
+    return moved[..., at.hit, None], of_other.replace(k, "") + LANE_LETTERS
 
 
-def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: At) -> tuple[Array, str]:
+def _slice_of(of: Changes, other: Array, of_other: str, k: str, at: LaneSlice) -> tuple[Array, str]:
     """Select the slice of each lane from the other value, along the axis of letter k."""
-    if not of_other.endswith(LANES):
+    if not of_other.endswith(LANE_LETTERS):
         return slice_of(other, of_other, k, at)
     moved = np.moveaxis(other, of_other.index(k), -1)
     # (..., J, M, R, k) at one index for each lane
@@ -171,12 +177,12 @@ def _series_times(
     def times(c: Array) -> Array:
         if c.shape[:-3] != shape:
             c = np.broadcast_to(c, np.broadcast_shapes(c.shape, (*full, 1, 1, 1)))
-        return multiply(c, own + LANES, other, of_other, out + LANES)
+        return multiply(c, own + LANE_LETTERS, other, of_other, out + LANE_LETTERS)
 
     # u has length 1 along each axis of the value along which it does not vary.
     inside = [s for k, s in zip(own, shape, strict=True) if k in varying]
-    letters = "".join(k for k in own if k in varying) + LANES
-    u = align(powers.u.reshape(*inside, *powers.u.shape[-3:]), letters, out + LANES)
+    letters = "".join(k for k in own if k in varying) + LANE_LETTERS
+    u = align(powers.u.reshape(*inside, *powers.u.shape[-3:]), letters, out + LANE_LETTERS)
     u = u if varying else u[(0,) * len(out)]
     reach: Any = np.abs(u).max(-2, keepdims=True) if varying else powers.reach
     return Powers(None, [times(c) for c in powers.coefficients], u, reach)

@@ -13,13 +13,20 @@ from gradlab import options
 from gradlab.arrays.places import place_of
 from gradlab.errors import UntraceableWarning
 from gradlab.gradients.perturb.engine import PerturbedLoss
-from gradlab.gradients.perturb.limits import DEFAULT, Limits
-from gradlab.gradients.probing import AWAY, Method, Probe, ProbeOfTerms, Slopes, by_leaf
+from gradlab.gradients.perturb.limits import DEFAULT_LIMITS, Limits
+from gradlab.gradients.probing import (
+    COMPARISON_DISTANCE,
+    Method,
+    Probe,
+    ProbeOfTerms,
+    Slopes,
+    by_leaf,
+)
 from gradlab.gradients.protocol import Loss
 from gradlab.params import Array, flatten
 from gradlab.program.record import record, replace_arrays
 
-CLOSE = 1e-12
+MAX_RECORDING_ERROR = 1e-12
 """Relative difference between a recording and its loss above which the recording is not used.
 
 Both make the same calls of NumPy, so that they differ by few rounding errors. Near the parameters,
@@ -30,7 +37,7 @@ of a gradient could reach 1e-4 of its size."""
 class Recordable(Method, Protocol):
     """A backend that can use a recorded loss."""
 
-    fewest: ClassVar[int]
+    min_entries: ClassVar[int]
     """Smallest number of entries for which the backend records the loss."""
 
 
@@ -68,7 +75,7 @@ class Recorded:
         recorder = PointRecorder(loss, self.threads)
 
         def slopes(method: Recordable, probe: Probe) -> list[Array]:
-            if probe.size >= method.fewest and not isinstance(probe, ProbeOfTerms):
+            if probe.size >= method.min_entries and not isinstance(probe, ProbeOfTerms):
                 probe.record(recorder)
             return by_leaf(method, probe)
 
@@ -77,7 +84,7 @@ class Recorded:
 
 def agree(recorded: float, value: float) -> bool:
     """Tell whether the value of a recording equals that of the loss."""
-    return abs(recorded - value) <= CLOSE * abs(value)
+    return abs(recorded - value) <= MAX_RECORDING_ERROR * abs(value)
 
 
 class PointRecorder:
@@ -87,7 +94,9 @@ class PointRecorder:
     loss cannot be recorded, if it cannot.
     """
 
-    def __init__(self, loss: Loss, threads: int | None = None, limits: Limits = DEFAULT) -> None:
+    def __init__(
+        self, loss: Loss, threads: int | None = None, limits: Limits = DEFAULT_LIMITS
+    ) -> None:
         self._loss, self._threads, self._limits = loss, threads, limits
         self.untraceable: str | None = None
 
@@ -133,10 +142,12 @@ class PointRecorder:
         """Tell whether recording and loss agree near the point, or both have no value there."""
         with np.errstate(all="ignore"):
             try:
-                wanted = float(probe.along(probe.direction, AWAY))
+                wanted = float(probe.along(probe.direction, COMPARISON_DISTANCE))
             except Exception:
                 return True
-            moved = [x + AWAY * d for x, d in zip(inputs, probe.direction, strict=False)]
+            moved = [
+                x + COMPARISON_DISTANCE * d for x, d in zip(inputs, probe.direction, strict=False)
+            ]
             try:
                 (found,) = perturbed.recorded.run([*moved, *inputs[len(moved) :]])
             except Exception:

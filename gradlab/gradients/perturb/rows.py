@@ -67,7 +67,7 @@ class RowExtents(Extents):
     def _column(self, node: Node, entries: Entries) -> Slice:
         if not node.shape:
             raise NoRule("a number meets an array")
-        return Slice(-1, entries.somewhere % node.shape[-1])
+        return Slice(-1, entries.any_position % node.shape[-1])
 
     @property
     def n(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 
 from gradlab.params import Array
 
-LARGE = 2**13
+MIN_ENTRIES = 2**13
 """Smallest number of entries of an array that uses this memory."""
 
 _local = threading.local()
@@ -27,19 +27,19 @@ def take(shape: tuple[int, ...]) -> Array:
 
     Examples
     --------
-    >>> with_memory = take((LARGE,))
-    >>> other = take((LARGE,))
+    >>> with_memory = take((MIN_ENTRIES,))
+    >>> other = take((MIN_ENTRIES,))
     >>> np.shares_memory(with_memory, other)
     False
     """
     size = prod(shape)
-    if size < LARGE:
+    if size < MIN_ENTRIES:
         return np.empty(shape)
     buffers: list[Array] | None = getattr(_local, "buffers", None)
     if buffers is None:
         buffers = _local.buffers = []
     for position in range(len(buffers)):
-        if buffers[position].size >= size and sys.getrefcount(buffers[position]) == _UNUSED:
+        if buffers[position].size >= size and sys.getrefcount(buffers[position]) == _UNUSED_COUNT:
             return buffers[position][:size].reshape(shape)
     buffers.append(np.empty(size))
     return buffers[-1][:size].reshape(shape)
@@ -53,8 +53,8 @@ def release() -> None:
 def into(ufunc: Any, *operands: Any) -> Any:
     """Apply a ufunc with a float64 result; a large result goes into reused memory."""
     shape = np.broadcast(*operands).shape
-    return ufunc(*operands, out=take(shape)) if prod(shape) >= LARGE else ufunc(*operands)
+    return ufunc(*operands, out=take(shape)) if prod(shape) >= MIN_ENTRIES else ufunc(*operands)
 
 
 _PROBE = [np.empty(())]
-_UNUSED = sys.getrefcount(_PROBE[0])
+_UNUSED_COUNT = sys.getrefcount(_PROBE[0])

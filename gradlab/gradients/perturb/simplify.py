@@ -20,7 +20,7 @@ def simplify(program: Program) -> tuple[Program, dict[Node, Node]]:
     for node in program.nodes:
         made = recognise(node)
         operands = tuple(renewed.get(o, o) if isinstance(o, Node) else o for o in made.operands)
-        new = made if operands == node.operands and made is node else made.on(operands)
+        new = made if operands == node.operands and made is node else made.with_operands(operands)
         renewed[node], origins[new] = new, node
     outputs = tuple(renewed.get(o, o) if isinstance(o, Node) else o for o in program.outputs)
     nodes = reachable(program.inputs, outputs)
@@ -41,7 +41,7 @@ def recognise(node: Node) -> Node:
     if node.primitive is np.where and len(node.operands) == 3:
         condition, x, other = node.operands
         if (
-            _is(condition, np.greater)
+            _is_call(condition, np.greater)
             and condition.operands[0] is x
             and x.shape == node.shape
             and isinstance(other, int | float)
@@ -53,21 +53,21 @@ def recognise(node: Node) -> Node:
 
 def _argument_of_sigmoid(node: Node) -> Node | None:
     """Return z if a node is 1/(1 + exp(-z)), or where(z ≥ 0, 1, e)/(1 + e) with e = exp(-|z|)."""
-    if not _is(node, np.divide):
+    if not _is_call(node, np.divide):
         return None
     over, under = node.operands
-    if not _is(under, np.add):
+    if not _is_call(under, np.add):
         return None
     one, e = under.operands
     if _equals(e, 1):
         one, e = e, one
-    if not (_equals(one, 1) and _is(e, np.exp)):
+    if not (_equals(one, 1) and _is_call(e, np.exp)):
         return None
     (exponent,) = e.operands
-    if _equals(over, 1) and _is(exponent, np.negative):
+    if _equals(over, 1) and _is_call(exponent, np.negative):
         (z,) = exponent.operands
         return z if isinstance(z, Node) else None
-    if not (_is(over, np.where) and _is(exponent, np.where)):
+    if not (_is_call(over, np.where) and _is_call(exponent, np.where)):
         return None
     condition, first, second = over.operands
     also, minus, z = exponent.operands
@@ -75,7 +75,7 @@ def _argument_of_sigmoid(node: Node) -> Node | None:
         _equals(first, 1)
         and second is e
         and isinstance(z, Node)
-        and _is(minus, np.negative)
+        and _is_call(minus, np.negative)
         and minus.operands[0] is z
         and _is_positive(condition, z)
         and _is_positive(also, z)
@@ -86,11 +86,11 @@ def _argument_of_sigmoid(node: Node) -> Node | None:
 
 def _is_positive(condition: Any, z: Node) -> bool:
     """Tell whether a condition is z > 0 or z ≥ 0, which are one for a sigmoid: e is 1 at 0."""
-    is_above = _is(condition, np.greater_equal) or _is(condition, np.greater)
+    is_above = _is_call(condition, np.greater_equal) or _is_call(condition, np.greater)
     return is_above and condition.operands[0] is z and _equals(condition.operands[1], 0)
 
 
-def _is(node: Any, primitive: Any) -> bool:
+def _is_call(node: Any, primitive: Any) -> bool:
     return isinstance(node, Node) and node.primitive is primitive and not node.keywords
 
 

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.perturb.contraction import LANES, multiply
+from gradlab.gradients.perturb.contraction import LANE_LETTERS, multiply
 from gradlab.gradients.perturb.extents import All, Entries, Extents, Slice
-from gradlab.gradients.perturb.layout import Arrangement, At, filled, flat, put
+from gradlab.gradients.perturb.layout import Arrangement, LaneSlice, filled, flat, put
 from gradlab.gradients.perturb.operations import terms_of_mean
 from gradlab.gradients.perturb.powers import Powers, elementwise
 from gradlab.gradients.perturb.products import slice_of
@@ -128,7 +128,9 @@ class WholeSeries:
             other, of_other = slice_of(other, of_other, k, at)
 
         def times(c: Array) -> Array:
-            return multiply(filled(c, shape), own + LANES, other, of_other, out + LANES)
+            return multiply(
+                filled(c, shape), own + LANE_LETTERS, other, of_other, out + LANE_LETTERS
+            )
 
         return self._powers(node, [times(c) for c in powers.coefficients])
 
@@ -172,14 +174,14 @@ class WholeSeries:
         base = self._base(node, self._at(node), self._layout.ndim[node])
         return Powers(base, coefficients, self._reach, self._reach)
 
-    def _base(self, operand: Any, at: At | None, ndim: int) -> Any:
+    def _base(self, operand: Any, at: LaneSlice | None, ndim: int) -> Any:
         return self._layout.base(self._rows, operand, at, ndim)
 
-    def _at(self, node: Node) -> At | None:
+    def _at(self, node: Node) -> LaneSlice | None:
         extent = self._of[node]
         if not isinstance(extent, Slice):
             return None
-        return At(extent.axis, self._columns)
+        return LaneSlice(extent.axis, self._columns)
 
 
 class PowerSums:

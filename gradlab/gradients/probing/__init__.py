@@ -17,8 +17,8 @@ from gradlab.gradients.probing.evaluation import Loop as Loop
 from gradlab.gradients.probing.evaluation import Method as Method
 from gradlab.gradients.probing.evaluation import Slopes as Slopes
 from gradlab.gradients.probing.evaluation import by_leaf as by_leaf
-from gradlab.gradients.probing.probe import AWAY as AWAY
-from gradlab.gradients.probing.probe import COARSEST as COARSEST
+from gradlab.gradients.probing.probe import COMPARISON_DISTANCE as COMPARISON_DISTANCE
+from gradlab.gradients.probing.probe import ROUGH_RELATIVE_NOISE as ROUGH_RELATIVE_NOISE
 from gradlab.gradients.probing.probe import CoarseLoss as CoarseLoss
 from gradlab.gradients.probing.probe import EntryLine as EntryLine
 from gradlab.gradients.probing.probe import Probe as Probe

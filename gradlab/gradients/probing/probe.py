@@ -32,17 +32,17 @@ from gradlab.gradients.protocol import (
 )
 from gradlab.params import Array, entry, first, flatten
 
-AGAIN = 3
+REPEATED_EVALUATIONS = 3
 """Number of repeated evaluations that test whether a loss is deterministic."""
 
-COARSE = 64.0
+COARSE_NOISE_RATIO = 64.0
 """Noise, in epsilons of the returned dtype, above which the loss computes in a narrower dtype."""
 
-COARSEST = 2.0**-7
+ROUGH_RELATIVE_NOISE = 2.0**-7
 """Relative noise above which a loss counts as rough rather than rounded."""
 
 
-AWAY = 2.0**-12
+COMPARISON_DISTANCE = 2.0**-12
 """Distance, relative to the parameters, at which a gradient or recording meets the loss again."""
 
 
@@ -65,7 +65,9 @@ class Quotient(Protocol):
     def of_entry(self, probe: Probe, f: EntryLine, x: Any, h: Any) -> Any:
         """Return the slope along one entry; measure it again if necessary."""
 
-    def again(self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array) -> Array:
+    def measured_again(
+        self, probe: Probe, leaf: int, h: Array, slopes: Array, bends: Array
+    ) -> Array:
         """Return the slopes of a leaf; measure some of them again if necessary."""
 
 
@@ -157,7 +159,7 @@ class Probe:
                 found = relative_noise(
                     partial(self.along, self.direction),
                     float(self.value),
-                    enough=COARSE * self.precision,
+                    enough=COARSE_NOISE_RATIO * self.precision,
                 )
             except Exception:  # no measurement at the edge of the domain
                 return 0.0
@@ -170,13 +172,13 @@ class Probe:
         assumed precision.
         """
         self.require_steady()
-        if COARSE * self.precision < self.noise <= COARSEST:
+        if COARSE_NOISE_RATIO * self.precision < self.noise <= ROUGH_RELATIVE_NOISE:
             raise CoarseLoss(self.noise, self.closely)
 
     def require_steady(self) -> None:
         """Raise a LossError if the loss differs when it is evaluated again."""
         if not self._is_steady:
-            for _ in range(AGAIN):
+            for _ in range(REPEATED_EVALUATIONS):
                 require_same_value(self.value, self._evaluate(lambda: ""), self.precision)
             self._is_steady = True
 

@@ -42,7 +42,7 @@ class ProbeOfTerms(Probe):
     def each(self, leaf: int, h: Array, method: Quotient) -> Array:
         """Return the slope along each entry of a leaf, all at once; see `Probe.each`."""
         self.looped = True
-        return method.again(self, leaf, h, *self.quotients(leaf, h, method))
+        return method.measured_again(self, leaf, h, *self.quotients(leaf, h, method))
 
     def quotients(self, leaf: int, h: Array, method: Quotient) -> tuple[Array, Array]:
         """Return the slopes and bends of a leaf, one group of entries at a time."""

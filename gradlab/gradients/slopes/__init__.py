@@ -40,7 +40,7 @@ The files, in reading order:
 ===============  ==================================================================================
 """
 
-from gradlab.gradients.slopes.ladder import BITS as BITS
+from gradlab.gradients.slopes.ladder import FLOAT64_BITS as FLOAT64_BITS
 from gradlab.gradients.slopes.ladder import Line as Line
 from gradlab.gradients.slopes.measure import Effort as Effort
 from gradlab.gradients.slopes.measure import slope as slope

@@ -12,27 +12,27 @@ from dataclasses import replace
 
 import numpy as np
 
-from gradlab.gradients.slopes.extrapolation import TRUST
-from gradlab.gradients.slopes.grids import grows
+from gradlab.gradients.slopes.extrapolation import NOISE_BOUND
+from gradlab.gradients.slopes.grids import steps_vary
 from gradlab.gradients.slopes.jumps import Jump, first_jump
-from gradlab.gradients.slopes.ladder import BITS, Line, Rungs, SampledLine, unchanged
-from gradlab.gradients.slopes.result import NOTHING, Bar, Kind, Slope
+from gradlab.gradients.slopes.ladder import FLOAT64_BITS, Line, Rungs, SampledLine, unchanged
+from gradlab.gradients.slopes.result import NO_BAR, Bar, Kind, Slope
 from gradlab.gradients.slopes.verdict import of_all_rungs
 
-ALONE = 3
+MAX_ISOLATED_JUMPS = 3
 """Number of jumps that a function may have and still count as smooth apart from them."""
 
-LEVELS = 2
+MAX_HEIGHT_SEARCHES = 2
 """Largest number of searches for jumps that are higher than the known ones."""
 
-STEP = 2.0
+STEP_FUNCTION_RATIO = 2.0
 """Ratio of each of a few jumps to the function's change up to there, above which the jumps are part
 of the function. A solver's jumps compensate for wrong slopes in between. Their ratio, beyond the
 first jump, is therefore at most the relative error of these slopes."""
 
-SINGLE = 0.5
-"""The ratio of `STEP` for a single jump on the ladder. A solver with a single jump there would need
-slopes that are wrong by about 10 %."""
+SINGLE_STEP_RATIO = 0.5
+"""The ratio of `STEP_FUNCTION_RATIO` for a single jump on the ladder. A solver with a single jump
+there would need slopes that are wrong by about 10 %."""
 
 SINGLE_PRECISION = (2.0**-31, 2.0**-21)
 """Range of the ratio of the jumps' noise to the largest value, for numbers rounded to float32. The
@@ -55,7 +55,7 @@ def across_near_jumps(
         return found
     piece = Bar(found.value, found.error)
     if unchanged(rungs)[-1]:
-        piece = Bar(0.0, TRUST * exact / float(rungs.h[0]))
+        piece = Bar(0.0, NOISE_BOUND * exact / float(rungs.h[0]))
         if not found.rounding and floor > exact and found.kind != "flat":
             return replace(found, piece=piece)  # the known noise explains the constant piece
     elif found.rounding:
@@ -86,7 +86,7 @@ def across_far_jump(jump: Jump, rungs: Rungs, found: Slope, probe: SampledLine) 
     return replace(across, piece=Bar(found.value, found.error))
 
 
-def is_too_high_for_a_solver(jump: Jump, slope: float, least: float = SINGLE) -> bool:
+def is_too_high_for_a_solver(jump: Jump, slope: float, least: float = SINGLE_STEP_RATIO) -> bool:
     """Tell whether a jump is at least so high, in units of the change that the slope explains."""
     return abs(jump.height) >= least * abs(slope * jump.place)
 
@@ -100,10 +100,10 @@ def without_artefact(
     """
     low, high = (share * rungs.largest for share in SINGLE_PRECISION)
     if low <= max(found.rounding, floor) <= high:
-        return replace(found, piece=NOTHING)
+        return replace(found, piece=NO_BAR)
     is_near = claimed is not None and not 2 * abs(claimed) > abs(found.value)
     if is_near and _is_half_precision(found, rungs, scale, line):
-        return replace(found, piece=NOTHING)
+        return replace(found, piece=NO_BAR)
     return found
 
 
@@ -114,7 +114,7 @@ def _is_half_precision(found: Slope, rungs: Rungs, scale: float, line: Line) -> 
     height = float(np.min(rungs.rise, initial=np.inf, where=rungs.rise > 0))
     width = height / abs(found.value)
     low, high = HALF_PRECISION
-    return low <= width / scale <= high and grows(line, height, width, scale)
+    return low <= width / scale <= high and steps_vary(line, height, width, scale)
 
 
 def _with_noise(level: float, rungs: Rungs, probe: SampledLine) -> Slope:
@@ -124,7 +124,7 @@ def _with_noise(level: float, rungs: Rungs, probe: SampledLine) -> Slope:
 
 def _across_higher_jumps(rungs: Rungs, found: Slope, probe: SampledLine) -> Slope:
     """Search for jumps higher than the known ones, since the treads of stairs may be stairs."""
-    for _ in range(LEVELS):
+    for _ in range(MAX_HEIGHT_SEARCHES):
         noise = max(found.noise, found.rounding)
         jump = first_jump(rungs, probe, found.value, found.error, noise, known=True)
         if jump is None:
@@ -137,7 +137,7 @@ def _are_integers(rungs: Rungs) -> bool:
     """Tell whether all values are integers; a function that counts is constant between jumps."""
     values = np.array([rungs.centre, *rungs.plus, *rungs.minus])
     values = values[np.isfinite(values)]
-    return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2.0**BITS)
+    return bool(np.all(values == np.round(values)) and np.abs(values).max() < 2.0**FLOAT64_BITS)
 
 
 def _is_part_of_the_function(
@@ -145,11 +145,11 @@ def _is_part_of_the_function(
 ) -> bool:
     """Tell whether the function is smooth apart from a few jumps that are too high for a solver."""
     jumps = [jump]
-    while len(jumps) <= ALONE:
+    while len(jumps) <= MAX_ISOLATED_JUMPS:
         rungs, line = jump.taken_out(rungs), jump.taken_off(line)
         following = first_jump(rungs, line, *piece, noise)
         if following is None:
-            least = SINGLE if len(jumps) == 1 else STEP
+            least = SINGLE_STEP_RATIO if len(jumps) == 1 else STEP_FUNCTION_RATIO
             return all(is_too_high_for_a_solver(j, piece.value, least) for j in jumps)
         jump = following
         jumps.append(jump)

@@ -7,11 +7,11 @@ import numpy as np
 from gradlab.gradients.slopes.result import Bar
 from gradlab.params import Array
 
-TRUST = 3.0
+NOISE_BOUND = 3.0
 """Assumed bound on the error of one evaluation, in standard deviations of the observed noise."""
 
 
-def widening(h: Array, q: Array, power: int, noise: Array) -> Bar | None:
+def extrapolate_widening(h: Array, q: Array, power: int, noise: Array) -> Bar | None:
     """Extrapolate; if the finer rungs confirm no value, assume larger noise and try again."""
     for factor in (1, 4, 16, 64):
         bar = extrapolate(h, q, power, factor * noise, most=3, dissent=1)
@@ -32,7 +32,7 @@ def extrapolate(
     """
     z = h**power
     # A central quotient divides the errors of two evaluations by 2 h, a one-sided one by h.
-    roundoff = TRUST * noise * (1 if power == 2 else 2) / h
+    roundoff = NOISE_BOUND * noise * (1 if power == 2 else 2) / h
     table = [[float(value)] for value in q]  # Neville's: a row per rung, a column per order
     carried = [[float(error)] for error in roundoff]  # propagated round-off of each element
     best: Bar | None = None

@@ -14,16 +14,16 @@ HALVINGS = 25
 """Number of halvings of the interval that contains a jump. They reduce the change of a continuous
 function by a factor of about 2^25."""
 
-CLEARLY = 8.0
+NOISE_RATIO = 8.0
 """Ratio to the noise above which a difference of a few values is significant."""
 
-SUDDEN = 4.0
+JUMP_SEARCH_RATIO = 4.0
 """Ratio to the error expected of a smooth function above which the search for a jump starts."""
 
-SEARCHES = 8
+MAX_SEARCHES = 8
 """Largest number of intervals that are searched for a jump."""
 
-FLAT = 64
+MAX_RISE_OF_NOISE = 64
 """Largest ratio of a value's change to the rounding of the values that noise alone may explain."""
 
 
@@ -32,7 +32,7 @@ def stairs(rungs: Rungs, floor: float, probe: SampledLine) -> tuple[float, Array
     tread = np.logical_and.accumulate(unchanged(rungs)[::-1])[::-1]
     nothing = 0.0, np.zeros(len(tread), bool)
     edge = int(np.argmax(tread)) - 1  # the finest rung outside of the tread
-    if not tread.any() or edge < 0 or not rungs.rise[edge] > FLAT * floor:
+    if not tread.any() or edge < 0 or not rungs.rise[edge] > MAX_RISE_OF_NOISE * floor:
         return nothing
     height = float(rungs.rise[edge])
     for value, sign in ((rungs.plus[edge], 1), (rungs.minus[edge], -1)):
@@ -57,11 +57,11 @@ class Model:
     def of(cls, rungs: Rungs, k: int, slope: float, noise: float) -> Model:
         """Fit the terms in t² and t³ to rung `k`; terms that do not exceed the noise are 0."""
         h, even, odd = rungs.h[k], rungs.even[k], rungs.central[k] - slope
-        bend = even / (2 * h**2) if abs(even) > CLEARLY * noise else 0.0
-        cubic = odd / h**2 if abs(odd) * h > CLEARLY * noise else 0.0
+        bend = even / (2 * h**2) if abs(even) > NOISE_RATIO * noise else 0.0
+        cubic = odd / h**2 if abs(odd) * h > NOISE_RATIO * noise else 0.0
         return cls(rungs.centre, slope, float(bend), float(cubic))
 
-    def off(self, t: float, value: float) -> float:
+    def deviation(self, t: float, value: float) -> float:
         """Return the difference between a value at t and the model."""
         return value - (self.centre + t * (self.slope + t * (self.bend + t * self.cubic)))
 
@@ -79,7 +79,7 @@ class Jump:
             rungs,
             plus=rungs.plus - self.added(rungs.h),
             minus=rungs.minus - self.added(-rungs.h),
-            beside=rungs.beside - self.added(rungs.aside),
+            third_value=rungs.third_value - self.added(rungs.third),
         )
 
     def taken_off(self, line: Line) -> Line:
@@ -100,7 +100,7 @@ class Jump:
 def misses(rungs: Rungs, k: int, model: Model) -> dict[int, float]:
     """Return the error of a model at both values of a rung, by side (1 or -1)."""
     sides = ((1, rungs.above[k], rungs.plus[k]), (-1, -rungs.below[k], rungs.minus[k]))
-    return {side: abs(model.off(float(t), float(value))) for side, t, value in sides}
+    return {side: abs(model.deviation(float(t), float(value))) for side, t, value in sides}
 
 
 def first_jump(
@@ -120,16 +120,16 @@ def first_jump(
         ratio = float(rungs.h[k] / rungs.h[k + 1])
         model = Model.of(rungs, k + 1, slope, noise)
         missed = misses(rungs, k, model)
-        allowed = CLEARLY * noise * ratio + 2 * doubt * rungs.h[k]
+        allowed = NOISE_RATIO * noise * ratio + 2 * doubt * rungs.h[k]
         for side, miss in missed.items():
-            if not miss > allowed + SUDDEN * ratio**4 * before[side]:
+            if not miss > allowed + JUMP_SEARCH_RATIO * ratio**4 * before[side]:
                 continue
             searches += 1
             jump = _search(line, model, side * float(rungs.h[k + 1]), side * float(rungs.h[k]))
-            if abs(jump.height) > max(miss / 16, CLEARLY * noise):
+            if abs(jump.height) > max(miss / 16, NOISE_RATIO * noise):
                 return jump
             looked_into[side] = True
-        if searches >= SEARCHES:
+        if searches >= MAX_SEARCHES:
             return None
         before = {
             side: 0.0 if looked_into[side] else max(miss - known * allowed, (1 - known) * noise)
@@ -140,11 +140,11 @@ def first_jump(
 
 def _search(line: Line, model: Model, near: float, far: float) -> Jump:
     """Bisect an interval; keep the half with the larger change, which shrinks if continuous."""
-    at_near, at_far = (model.off(*line(t)) for t in (near, far))
+    at_near, at_far = (model.deviation(*line(t)) for t in (near, far))
     first = abs(at_far - at_near)
     for halving in range(HALVINGS):
         middle = (near + far) / 2
-        at_middle = model.off(*line(middle))
+        at_middle = model.deviation(*line(middle))
         if abs(at_middle - at_near) <= abs(at_far - at_middle):
             near, at_near = middle, at_middle
         else:

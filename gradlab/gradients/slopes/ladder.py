@@ -13,43 +13,43 @@ from gradlab.params import Array
 Line: TypeAlias = Callable[[float], tuple[float, float]]
 """``line(t) -> (realised t, value there)``; the value is NaN where there is none."""
 
-QUICK = (-8, -10, -12, -22, -34)
+QUICK_RUNGS = (-8, -10, -12, -22, -34)
 """Exponents log₂(h / scale) of the rungs that suffice for most functions: three coarse ones for the
 extrapolation, two finer ones to confirm it. They hold for 52 bits, and `steps_of` scales them to
 the precision of the values."""
 
-COARSE = (-2, -3, -4, -6, -9, -13)
+COARSE_RUNGS = (-2, -3, -4, -6, -9, -13)
 """Exponents of the rungs that suffice for most functions whose values have about 23 bits."""
 
-FAR = (-3, -5)
+FAR_RUNGS = (-3, -5)
 """Exponents of two far rungs, which test whether the finer rungs predict the function there."""
 
-HORIZON = (-2, -3, -4, -5, -6)
+HORIZON_RUNGS = (-2, -3, -4, -5, -6)
 """Exponents of the farthest rungs, which are searched for jumps of a solver inside."""
 
-INNER = tuple(range(-8, -46, -2))
+INNER_RUNGS = tuple(range(-8, -46, -2))
 """Exponents of the rungs up to scale/256; larger steps may leave the domain of the function."""
 
-LADDER = (-2, -4, -6, *INNER)
+LADDER = (-2, -4, -6, *INNER_RUNGS)
 """Exponents of the whole ladder."""
 
 FINE_LADDER = tuple(range(0, -46, -1))
 """Exponents of the ladder with twice as many rungs."""
 
-OUTWARD = (2, 0)
+OUTWARD_RUNGS = (2, 0)
 """Exponents of rungs beyond the ladder, for a function that is constant on it."""
 
-BITS = 52
+FLOAT64_BITS = 52
 """Bits of the fraction of float64, for which the exponents above hold."""
 
-LOPSIDED = 1.375
+THIRD_POINT = 1.375
 """Place of a rung's third point, in units of the step. Rounding is often symmetric around the
 centre; the third point detects it, since no step of the ladder mirrors it at this ratio."""
 
 
 def steps_of(exponents: Sequence[int], scale: float, finest: float, bits: int) -> list[float]:
     """Return the steps of the rungs, coarsest first."""
-    scaled = {round(e * bits / BITS) if e < 0 else e for e in exponents}
+    scaled = {round(e * bits / FLOAT64_BITS) if e < 0 else e for e in exponents}
     steps = (float(np.ldexp(scale, e)) for e in sorted(scaled, reverse=True))
     return [h for h in steps if h >= finest]
 
@@ -64,11 +64,19 @@ class Rungs:
     plus: Array  # the value there
     below: Array
     minus: Array
-    aside: Array  # realised t of the third point
-    beside: Array  # the value there
+    third: Array  # realised t of the third point
+    third_value: Array  # the value there
 
     def __getitem__(self, which: Array) -> Rungs:
-        columns = (self.h, self.above, self.plus, self.below, self.minus, self.aside, self.beside)
+        columns = (
+            self.h,
+            self.above,
+            self.plus,
+            self.below,
+            self.minus,
+            self.third,
+            self.third_value,
+        )
         return Rungs(self.centre, *(column[which] for column in columns))
 
     @property
@@ -124,7 +132,7 @@ class SampledLine:
         The two coarsest rungs need no third point, since no coarser rungs predict it.
         """
         sides = [1 if number % 2 else -1 for number in range(len(steps))]
-        places = [np.nan if k < bare else LOPSIDED * sides[k] * h for k, h in enumerate(steps)]
+        places = [np.nan if k < bare else THIRD_POINT * sides[k] * h for k, h in enumerate(steps)]
         ups, downs, thirds = (
             np.array([(t, t) if t != t else self(t) for t in points], float).reshape(-1, 2).T
             for points in (steps, [-h for h in steps], places)

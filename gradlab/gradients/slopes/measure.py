@@ -20,17 +20,17 @@ from gradlab.gradients.slopes.across_jumps import (
     without_artefact,
 )
 from gradlab.gradients.slopes.far import far_jump
-from gradlab.gradients.slopes.jumps import CLEARLY
+from gradlab.gradients.slopes.jumps import NOISE_RATIO
 from gradlab.gradients.slopes.ladder import (
-    BITS,
-    COARSE,
-    FAR,
+    COARSE_RUNGS,
+    FAR_RUNGS,
     FINE_LADDER,
-    HORIZON,
-    INNER,
+    FLOAT64_BITS,
+    HORIZON_RUNGS,
+    INNER_RUNGS,
     LADDER,
-    OUTWARD,
-    QUICK,
+    OUTWARD_RUNGS,
+    QUICK_RUNGS,
     Line,
     Rungs,
     SampledLine,
@@ -39,7 +39,7 @@ from gradlab.gradients.slopes.ladder import (
 from gradlab.gradients.slopes.result import Slope
 from gradlab.gradients.slopes.roughness import floor_of, noise_of
 from gradlab.gradients.slopes.verdict import (
-    POOR,
+    POOR_ERROR,
     is_doubtful,
     of_all_rungs,
     of_few_rungs,
@@ -48,14 +48,14 @@ from gradlab.gradients.slopes.verdict import (
 
 Effort: TypeAlias = Literal["usual", "wide", "thorough", "brief"]
 
-NARROW = 40
-"""Bits of the values below which the few rungs are those of the exponents `COARSE`."""
+MIN_QUICK_BITS = 40
+"""Bits of the values below which the few rungs are those of the exponents `COARSE_RUNGS`."""
 
-TINY = 8
+TINY_ENTRY_EXPONENT = 8
 """Exponent log₂(reach / scale) above which an entry counts as tiny. Its ladder then has larger
 steps as well, if the values do not resolve steps of the entry's own size."""
 
-BIASED = 0.1
+MAX_SOLVER_BIAS = 0.1
 """Largest relative error of the slope between the far jumps of a solver."""
 
 
@@ -65,7 +65,7 @@ def slope(
     scale: float = 1.0,
     reach: float = 0.0,
     finest: float = 0.0,
-    bits: int = BITS,
+    bits: int = FLOAT64_BITS,
     noise: float = 0.0,
     rounding: float = 0.0,
     effort: Effort = "usual",
@@ -105,7 +105,7 @@ def slope(
         if effort == "wide":
             return measured.across_far_jumps(measured.wide(claimed), claimed)
         found = measured.few_rungs() if effort == "usual" else None
-        return found or measured.ladder(INNER)
+        return found or measured.ladder(INNER_RUNGS)
 
 
 @dataclass(frozen=True)
@@ -146,27 +146,27 @@ class _Measurement:
 
         If `wide`, return None as well if they do not predict the far rungs.
         """
-        if self.bits < NARROW or self.rounding > self.noise:
+        if self.bits < MIN_QUICK_BITS or self.rounding > self.noise:
             return None
-        rungs = self.rungs(QUICK)
+        rungs = self.rungs(QUICK_RUNGS)
         found = of_few_rungs(rungs, floor_of(rungs, self.bits, self.noise))
         if found is None or not wide:
             return found
-        far = self.rungs((*FAR, *QUICK), bare=len(FAR) + 2)
+        far = self.rungs((*FAR_RUNGS, *QUICK_RUNGS), bare=len(FAR_RUNGS) + 2)
         return found if predicts_far_rungs(far, found, claimed) else None
 
     def coarse(self) -> Slope | None:
         """Measure on few coarse rungs, if the values are known to be rounded to few digits."""
-        if self.bits >= NARROW and not self.rounding > self.noise:
+        if self.bits >= MIN_QUICK_BITS and not self.rounding > self.noise:
             return None
-        rungs = self.rungs([round(e * BITS / self.bits) for e in COARSE])
+        rungs = self.rungs([round(e * FLOAT64_BITS / self.bits) for e in COARSE_RUNGS])
         return of_few_rungs(rungs, self.floor(rungs), self.scale)
 
     def shows_rounding(self) -> bool:
         """Tell whether this line has the noise that another line of the same loss showed."""
-        exponents = (*FAR, *QUICK) if self.bits >= NARROW else COARSE
+        exponents = (*FAR_RUNGS, *QUICK_RUNGS) if self.bits >= MIN_QUICK_BITS else COARSE_RUNGS
         noise = noise_of(self.rungs(exponents))
-        return not np.nan_to_num(noise, posinf=np.inf).max() < self.rounding / CLEARLY
+        return not np.nan_to_num(noise, posinf=np.inf).max() < self.rounding / NOISE_RATIO
 
     # The ladder
 
@@ -181,9 +181,9 @@ class _Measurement:
         if is_doubtful(found):
             rungs, found = self.judged(LADDER)
         top = int(np.log2(max(self.reach / self.scale, 1.0))) - 2
-        if found.kind == "flat" or (top > TINY and is_doubtful(found)):
-            rungs, found = self.judged((*range(top, 2, -4), *OUTWARD, *LADDER))
-        if found.kind != "flat" and not found.doubt <= POOR * abs(found.value):
+        if found.kind == "flat" or (top > TINY_ENTRY_EXPONENT and is_doubtful(found)):
+            rungs, found = self.judged((*range(top, 2, -4), *OUTWARD_RUNGS, *LADDER))
+        if found.kind != "flat" and not found.doubt <= POOR_ERROR * abs(found.value):
             rungs, found = self.judged((*range(top, 0, -2), *FINE_LADDER))
         floor, exact = self.floor(rungs), floor_of(rungs, self.bits, 0.0)
         found = across_near_jumps(rungs, found, floor, exact, self.probe)
@@ -192,18 +192,18 @@ class _Measurement:
     def across_far_jumps(self, found: Slope, claimed: float | None) -> Slope:
         """Search for far jumps of a solver; if there is one, its height is noise.
 
-        The height of such a jump does not explain a claim whose relative error exceeds `BIASED`, so
-        that there is no search.
+        The height of such a jump does not explain a claim whose relative error exceeds
+        `MAX_SOLVER_BIAS`, so that there is no search.
         """
-        if found.kind != "smooth" or found.rounding or self.bits < NARROW:
+        if found.kind != "smooth" or found.rounding or self.bits < MIN_QUICK_BITS:
             return found
         size = max(abs(found.value), found.nearby)
-        if claimed is not None and abs(claimed - found.value) > BIASED * size:
+        if claimed is not None and abs(claimed - found.value) > MAX_SOLVER_BIAS * size:
             return found
-        exponents = (*HORIZON, *QUICK[:3])
+        exponents = (*HORIZON_RUNGS, *QUICK_RUNGS[:3])
         rungs = self.rungs(exponents, bare=len(exponents))
         noise = max(found.noise, floor_of(rungs, self.bits, self.noise))
-        jump = far_jump(rungs, self.probe, noise, len(HORIZON))
+        jump = far_jump(rungs, self.probe, noise, len(HORIZON_RUNGS))
         if jump is None or is_too_high_for_a_solver(jump, found.value):
             return found
-        return across_far_jump(jump, self.rungs((*HORIZON, *INNER)), found, self.probe)
+        return across_far_jump(jump, self.rungs((*HORIZON_RUNGS, *INNER_RUNGS)), found, self.probe)

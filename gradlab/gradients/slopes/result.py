@@ -17,7 +17,7 @@ class Bar(NamedTuple):
     error: float
 
 
-NOTHING = Bar(np.nan, np.inf)
+NO_BAR = Bar(np.nan, np.inf)
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,15 @@ class Slope:
     # One slope; two different one-sided slopes; values on one side only; the same value everywhere;
     # a slope that diverges; or none that could be determined.
     kind: Kind
-    left: Bar = NOTHING  # the one-sided slopes, if they were measured
-    right: Bar = NOTHING
+    left: Bar = NO_BAR  # the one-sided slopes, if they were measured
+    right: Bar = NO_BAR
     noise: float = 0.0  # the observed error of one evaluation
     curvature: float = 0.0  # an estimate of the absolute second derivative
     nearby: float = 0.0  # the absolute mean slope of the function up to the coarsest points
     # The noise of numbers that are rounded inside, or of a solver whose number of steps changes, if
     # a jump proves it.
     rounding: float = 0.0
-    piece: Bar = NOTHING  # the slope between the two jumps nearest to the point
+    piece: Bar = NO_BAR  # the slope between the two jumps nearest to the point
 
     @property
     def doubt(self) -> float:

@@ -8,7 +8,7 @@ from gradlab.gradients.slopes.extrapolation import neville
 from gradlab.gradients.slopes.ladder import Rungs
 from gradlab.params import Array
 
-FEW = 4
+MIN_FINER_RUNGS = 4
 """Smallest number of finer rungs from which the noise of a rung is estimated."""
 
 
@@ -27,7 +27,7 @@ def noise_of(rungs: Rungs) -> Array:
     independent errors of standard deviation 1: √6 = √(1 + 1 + 4) for the even part, about 2.1 for
     the third point.
     """
-    h, z, even, q, t = rungs.h, rungs.h**2, rungs.even, rungs.central, rungs.aside
+    h, z, even, q, t = rungs.h, rungs.h**2, rungs.even, rungs.central, rungs.third
     noise = np.full(len(h), np.nan)
     for i in range(2, len(h)):
         before = slice(max(i - 3, 0), i)
@@ -36,7 +36,7 @@ def noise_of(rungs: Rungs) -> Array:
         parabola = rungs.centre + q[i] * t[i] + even[i] / 2 * t[i] ** 2 / z[i]
         third = parabola + cubic * t[i] * (t[i] ** 2 - z[i])
         noise[i] = np.fmax(
-            abs(even[i] - predicted) / np.sqrt(6), abs(rungs.beside[i] - third) / 2.1
+            abs(even[i] - predicted) / np.sqrt(6), abs(rungs.third_value[i] - third) / 2.1
         )
     return noise
 
@@ -50,16 +50,16 @@ def side_noise(h: Array, q: Array) -> Array:
     return noise
 
 
-def credit(noise: Array, floor: float) -> Array:
+def assumed_noise(noise: Array, floor: float) -> Array:
     """Return the noise assumed on each rung: the largest estimate of all finer rungs.
 
     The estimate of a coarse rung itself does not count, since it includes the truncation error of
-    the prediction. The finest `FEW` rungs include the estimates of two coarser ones, since they
-    have too few finer rungs.
+    the prediction. The finest `MIN_FINER_RUNGS` rungs include the estimates of two coarser ones,
+    since they have too few finer rungs.
     """
     noise = np.fmax(noise, floor)
     finer = np.maximum.accumulate(noise[::-1])[::-1]
     credit = np.append(finer[1:], finer[-1:])
-    for i in range(max(len(noise) - FEW, 0), len(noise)):
+    for i in range(max(len(noise) - MIN_FINER_RUNGS, 0), len(noise)):
         credit[i] = noise[max(i - 2, 0) :].max()
     return credit

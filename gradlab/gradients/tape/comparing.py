@@ -35,7 +35,7 @@ def seen_params(norm: float, leaves: Sequence[Array]) -> list[float]:
     return [norm, *[leaf.item(0) for leaf in leaves if leaf.size]]
 
 
-class Seen:
+class DataSnapshot:
     """The data arrays of a call, and their content.
 
     The same arrays count as the same data. Of other arrays, a sample is compared at each call, and
@@ -61,17 +61,17 @@ class Seen:
         return not is_power_of_two or self._sums == [checksum(array) for array in arrays]
 
 
-SAMPLE = 64
+SAMPLED_ENTRIES = 64
 """Number of entries of a large array compared at each call, which takes a microsecond."""
 
-WHOLE = 2048
+MAX_FULLY_COMPARED_BYTES = 2048
 """Largest size in bytes of an array that is compared in full, which takes as long."""
 
 
 def _sample(array: Any) -> Any:
-    if array.nbytes <= WHOLE:
+    if array.nbytes <= MAX_FULLY_COMPARED_BYTES:
         return checksum(array)
-    return array.flat[:: array.size // SAMPLE].tobytes()
+    return array.flat[:: array.size // SAMPLED_ENTRIES].tobytes()
 
 
 def agree(

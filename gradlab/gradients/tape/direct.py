@@ -20,7 +20,7 @@ from gradlab.params import Array
 from gradlab.program.cache_key import Surroundings
 
 
-class Direct:
+class DirectCalls:
     """Answers calls like one that machine code has answered; every `verify`-th needs its key."""
 
     def __init__(self, tape: Replayable, surroundings: Surroundings, verify: int | None) -> None:

@@ -38,7 +38,7 @@ class Response:
     k: float  # with 0, the value does not change
 
 
-SAME = Response("shift", 0.0)
+UNCHANGED = Response("shift", 0.0)
 
 
 def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
@@ -61,7 +61,7 @@ def cancelling(nodes: Sequence[Node], end: Node) -> set[Node]:
     for node in nodes:
         if node.primitive in MAXIMA and node.dtype is not None and node.dtype.kind == "f":
             alike.setdefault(_what_is_computed(node), []).append(node)
-    return {node for same in alike.values() if _stays(same, nodes, end) for node in same}
+    return {node for same in alike.values() if _is_invariant(same, nodes, end) for node in same}
 
 
 def _what_is_computed(node: Node) -> tuple[Any, ...]:
@@ -69,13 +69,13 @@ def _what_is_computed(node: Node) -> tuple[Any, ...]:
     return node.primitive, *operands, repr(sorted(node.keywords.items()))
 
 
-def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
+def _is_invariant(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
     """Tell whether the result stays the same if any constant is added to a maximum."""
     changes: dict[Node, Response | None] = dict.fromkeys(maxima, Response("shift", 1.0))
     for node in nodes:
         if node not in changes and any(source in changes for source in node.sources):
             change = _change(node, changes, maxima[0])
-            if change != SAME:
+            if change != UNCHANGED:
                 changes[node] = change  # None: in another way
     return end not in changes
 
@@ -83,7 +83,7 @@ def _stays(maxima: Sequence[Node], nodes: Iterable[Node], end: Node) -> bool:
 def _change(node: Node, changes: dict[Node, Response | None], maximum: Node) -> Response | None:
     """Return the change of a node with a changed operand."""
     given = [
-        changes.get(operand, SAME) if isinstance(operand, Node) else SAME
+        changes.get(operand, UNCHANGED) if isinstance(operand, Node) else UNCHANGED
         for operand in node.operands
     ]
     if None in given or not _is_in_rows(node, maximum):
@@ -117,7 +117,7 @@ def _product(a: Response, b: Response, sign: int = 1) -> Response | None:
     if any(change.kind != "scale" and change.k for change in (a, b)):
         return None  # a change that is not 0 is added, not multiplied by exp(k·c)
     k = a.k + sign * b.k
-    return Response("scale", k) if k else SAME
+    return Response("scale", k) if k else UNCHANGED
 
 
 _RULES: dict[Any, Callable[..., Response | None]] = {

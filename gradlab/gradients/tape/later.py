@@ -20,18 +20,18 @@ from gradlab.gradients.tape.compiled import Native, UnsupportedError, compile_na
 from gradlab.gradients.tape.memory import nbytes_of
 from gradlab.program.ir import Program
 
-START, OPERATION = 0.1, 0.0025
+START_SECONDS, SECONDS_PER_OPERATION = 0.1, 0.0025
 """Seconds that compiling takes: in any case, and for each operation of the program.
 
 A network of 62 operations takes 0.25 s."""
 
-CALL, BYTE = 0.6e-6, 1 / 25e9
+SECONDS_PER_CALL, SECONDS_PER_BYTE = 0.6e-6, 1 / 25e9
 """Seconds that machine code saves: for each operation, and for each byte of their results."""
 
-FEWEST = 10
+MIN_REPLAYS = 10
 """Smallest number of replays by NumPy: the first ones are compared with eager autograd."""
 
-_STARTING = ForkLock()
+_START_LOCK = ForkLock()
 
 
 def replays_until_it_pays(program: Program) -> int:
@@ -41,11 +41,15 @@ def replays_until_it_pays(program: Program) -> int:
     network and one sample, and 500 for 1,000 samples.
     """
     count = len(program.nodes)
-    saved = CALL * count + BYTE * sum(map(nbytes_of, program.nodes))
-    return max(FEWEST, math.ceil((START + OPERATION * count) / saved)) if count else FEWEST
+    saved = SECONDS_PER_CALL * count + SECONDS_PER_BYTE * sum(map(nbytes_of, program.nodes))
+    return (
+        max(MIN_REPLAYS, math.ceil((START_SECONDS + SECONDS_PER_OPERATION * count) / saved))
+        if count
+        else MIN_REPLAYS
+    )
 
 
-class Later:
+class BackgroundCompilation:
     """A program compiled by a thread from replay `begin` on, and run from `switch` on."""
 
     def __init__(self, program: Program) -> None:
@@ -62,7 +66,7 @@ class Later:
 
     def start(self) -> None:
         """Start a thread that compiles, unless there is one already."""
-        with _STARTING.held:
+        with _START_LOCK.held:
             if self._thread is None:
                 thread = threading.Thread(target=self._compile, name="gradlab compiles")
                 with suppress(RuntimeError):  # no more threads: `outcome` compiles

@@ -27,7 +27,7 @@ from gradlab.program.primitives import DOT, Kind, is_elementwise, kind_of, primi
 ALIGNMENT = 64
 """Bytes to which memory is aligned, for vector instructions."""
 
-END = 1 << 60
+AFTER_ALL_NODES = 1 << 60
 """The position after all nodes."""
 
 
@@ -222,7 +222,7 @@ def _last_uses(program: Program) -> dict[Node, int]:
             last[source] = position
     for output in program.outputs:
         if isinstance(output, Node):
-            last[output] = END
+            last[output] = AFTER_ALL_NODES
     return last
 
 

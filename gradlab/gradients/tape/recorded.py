@@ -15,7 +15,7 @@ import numpy as np
 from gradlab.forking import ForkLock
 from gradlab.gradients.calls import out_leaves, owners, require_apart
 from gradlab.gradients.tape.codegen import Compiled, Replay, compile_program
-from gradlab.gradients.tape.comparing import Seen, seen_params
+from gradlab.gradients.tape.comparing import DataSnapshot, seen_params
 from gradlab.gradients.tape.compiled import (
     DECLINED,
     Native,
@@ -23,7 +23,7 @@ from gradlab.gradients.tape.compiled import (
     UnsupportedError,
     require_known,
 )
-from gradlab.gradients.tape.later import Later
+from gradlab.gradients.tape.later import BackgroundCompilation
 from gradlab.gradients.tape.memory import nbytes_of
 from gradlab.params import Array, Structure
 from gradlab.program.cache_key import key_of
@@ -31,14 +31,14 @@ from gradlab.program.ir import Program
 from gradlab.program.passes import Saving, optimise
 from gradlab.program.references import are_unheld
 
-KEPT = 3
+MAX_REUSED_GRADIENTS = 3
 """Number of returned gradients whose arrays may be reused: the one being computed, the previous
 one, which the caller is about to replace, and one more."""
 
-NO_END = 1 << 60
+UNLIMITED_CALLS = 1 << 60
 """Stands for an unlimited number of calls."""
 
-_SWITCHING = ForkLock()
+_SWITCH_LOCK = ForkLock()
 
 
 class CacheInfo(NamedTuple):
@@ -58,7 +58,7 @@ class Replayable:
     structure: Structure
     exact: bool  # whether to omit the passes that round differently
     params_seen: list[float] | None
-    data_seen: Seen | None
+    data_seen: DataSnapshot | None
     # Whether machine code replays it if the planner supports the whole program; "auto": from a
     # fixed replay on.
     compile_natively: bool | Literal["auto"] = False
@@ -66,7 +66,7 @@ class Replayable:
     native: Native | None = field(init=False, default=None)
     declined: str = field(init=False, default="")  # why there is no machine code
     # Compiles the program if machine code is used from a later replay on.
-    later: Later | None = field(init=False, default=None)
+    later: BackgroundCompilation | None = field(init=False, default=None)
     has_answered: bool = field(init=False, default=False)  # whether machine code has, to a call
     # Whether the next replay must be compared: a direct call found the first other data, or machine
     # code is used for the first time.
@@ -84,7 +84,7 @@ class Replayable:
         """Optimise the recorded program and compile it."""
         program, savings = optimise(self.recorded, exact=exact)
         self.compiled = compile_program(program)
-        with _SWITCHING.held:
+        with _SWITCH_LOCK.held:
             self.program, self.savings, self.exact = program, savings, exact
             self.native = self.later = None
             self.has_answered = False
@@ -106,20 +106,20 @@ class Replayable:
         except UnsupportedError as reason:
             self.declined = str(reason)
             return
-        self.later = Later(self.program)
+        self.later = BackgroundCompilation(self.program)
         if self.compile_natively != "auto":
             self._take(self.later)
 
-    def _advance(self, later: Later) -> None:
+    def _advance(self, later: BackgroundCompilation) -> None:
         """Start to compile, or start to use machine code, if this is the replay for it."""
         if self.replays >= later.switch:
             self._take(later)
         elif self.replays >= later.begin and not later.has_begun:
             later.start()
 
-    def _take(self, later: Later) -> None:
+    def _take(self, later: BackgroundCompilation) -> None:
         outcome = later.outcome()
-        with _SWITCHING.held:
+        with _SWITCH_LOCK.held:
             if self.later is not later:  # another thread was here first
                 return
             if isinstance(outcome, Native):
@@ -187,7 +187,7 @@ class Replayable:
         is_settled = self.has_answered and not self.is_due and self.replays > 1
         if self.native is None or not is_settled or self.params_seen or self.data_seen:
             return 0
-        return NO_END if every is None else every - 1 - self.replays % every
+        return UNLIMITED_CALLS if every is None else every - 1 - self.replays % every
 
     def results(self) -> list[Array]:
         """Return arrays for a gradient: those of an earlier one that its caller has dropped.
@@ -212,7 +212,7 @@ class Replayable:
         """
         gradient = self.structure.unflatten(arrays)
         self._kept.append(arrays)
-        del self._kept[:-KEPT]
+        del self._kept[:-MAX_REUSED_GRADIENTS]
         return gradient
 
     def targets(self, out: Any, leaves: Sequence[Array], arrays: Sequence[Any]) -> list[Array]:

@@ -36,8 +36,8 @@ from gradlab.program.ir import Node, Program
 from gradlab.program.primitives import FULL
 from gradlab.program.reasons import reason_of_state, refusal_of
 from gradlab.program.record import (
-    RECORDED,
-    RECORDING,
+    RECORDED_TRACE,
+    RECORDING_LOCK,
     Record,
     Recorder,
     TracedBox,
@@ -46,8 +46,9 @@ from gradlab.program.record import (
 )
 from gradlab.program.stand_ins import cancelled
 
-REVERSE = -0.5
-"""The number of the trace of reverse mode, whose boxes are around recorded ones; see `RECORDED`."""
+REVERSE_TRACE = -0.5
+"""The number of the trace of reverse mode, whose boxes are around recorded ones; see
+`RECORDED_TRACE`."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
     >>> recording.program.run([np.ones(3), np.array([5, 6, 7])])
     [np.float64(18.0), array([5., 6., 7.])]
     """
-    with RECORDING:
+    with RECORDING_LOCK:
         found, watch = following_rewrites(lambda: _record_gradient(loss, params, args))
     if kept := watch.replace(loss, args):
         return replace(found, kept=reason_of_state(kept))
@@ -81,14 +82,14 @@ def record_gradient(loss: Loss, params: Any, args: Sequence[Any] = ()) -> Record
 def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Recording, Watch]:
     recorder = GradientRecorder(_record_gradient.__code__)
     with recording(recorder, loss, params, args) as (leaves, structure, boxed_args):
-        roots = [NumpyBox(leaf, REVERSE, Pullback.new_root()) for leaf in leaves]
+        roots = [NumpyBox(leaf, REVERSE_TRACE, Pullback.new_root()) for leaf in leaves]
         for root in roots:
             root._is_argument = True
         end = run_traced(loss, structure.unflatten(roots), boxed_args)
-        if isbox(end) and end._trace == REVERSE:
+        if isbox(end) and end._trace == REVERSE_TRACE:
             value = end._value
             recorder.mark_what_cancels(end)
-            gradients = pull_back(end, roots, recorder.one(plain(value)), recorder.pull_back)
+            gradients = pull_back(end, roots, recorder.unit_box(plain(value)), recorder.pull_back)
         else:
             value, gradients = end, [0.0 * leaf._value for leaf in leaves]
         program = recorder.program([value, *gradients])
@@ -105,7 +106,7 @@ def _record_gradient(loss: Loss, params: Any, args: Sequence[Any]) -> tuple[Reco
 class GradientRecorder(Recorder):
     """A recorder of the backward pass, too."""
 
-    def one(self, like: Any) -> TracedBox:
+    def unit_box(self, like: Any) -> TracedBox:
         """Return a box around 1, with which the backward pass begins.
 
         With a plain number, the first operations would be computed immediately and become constants
@@ -114,7 +115,7 @@ class GradientRecorder(Recorder):
         value = np.ones(np.shape(like), np.result_type(like))
         node = Node(FULL, (value.shape, value.flat[0]), {}, value.shape, value.dtype)
         self.nodes.append(node)
-        return TracedBox(value, RECORDED, Record.new_root(self, node))
+        return TracedBox(value, RECORDED_TRACE, Record.new_root(self, node))
 
     def pull_back(self, pullback: Pullback, cotangent: Any) -> tuple[Any, ...]:
         """Compute the derivatives of an operation; if that fails, add its name to the error."""
@@ -139,7 +140,7 @@ class GradientRecorder(Recorder):
 
     def _pull_back_nothing(self, vjp: Any, cotangent: Any) -> Any:
         return tuple(
-            TracedBox(share._value, RECORDED, Record.new_root(self, self._cancelled(share)))
+            TracedBox(share._value, RECORDED_TRACE, Record.new_root(self, self._cancelled(share)))
             if isbox(share)
             else share
             for share in vjp(cotangent)

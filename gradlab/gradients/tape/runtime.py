@@ -32,25 +32,31 @@ from gradlab.gradients.calls import out_leaves
 from gradlab.gradients.keywords import positional
 from gradlab.gradients.protocol import Loss, finish_gradients, real_scalar
 from gradlab.gradients.tape.codegen import ReplayError
-from gradlab.gradients.tape.comparing import Seen, agree, are_finite, seen_params, squared_norm
-from gradlab.gradients.tape.direct import Direct
+from gradlab.gradients.tape.comparing import (
+    DataSnapshot,
+    agree,
+    are_finite,
+    seen_params,
+    squared_norm,
+)
+from gradlab.gradients.tape.direct import DirectCalls
 from gradlab.gradients.tape.recorded import CacheInfo, Replayable
 from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.gradients.tracing import draws_undone
 from gradlab.params import Array, flatten, floating
 from gradlab.program.cache_key import Surroundings, key_of, key_of_argument
-from gradlab.program.closure import HIGHER, HigherDerivativeError, UnkeyableError
+from gradlab.program.closure import NO_HIGHER_DERIVATIVES, HigherDerivativeError, UnkeyableError
 from gradlab.program.ir import Program
-from gradlab.program.numbers import FEW, MANY, Numbers, kind_of
+from gradlab.program.numbers import MAX_RECORDINGS, RECORDINGS_BEFORE_INPUTS, Numbers, kind_of
 from gradlab.program.reasons import definition_of, reason_of_state, refusal_of
-from gradlab.program.record import RECORDING, argument_names
+from gradlab.program.record import RECORDING_LOCK, argument_names
 
-BUFFER = 2048
+BUFFER_ENTRIES = 2048
 """Size, in entries, of NumPy's buffer for broadcasting large arrays; NumPy's default is 8192.
 
 It is not set for small arrays, which need less."""
 
-SMALL = 32 * 1024
+MAX_SMALL_BYTES = 32 * 1024
 """Largest size of a small array, in bytes."""
 
 Answer: TypeAlias = tuple[float, Any]
@@ -82,7 +88,7 @@ class TapedGradient:
         self._numbers = Numbers()
         self._changes = 0  # recordings in a row in which the loss changed what it reads
         self._counts = {"replays": 0, "recordings": 0, "evictions": 0}
-        self._direct: Direct | None = None
+        self._direct: DirectCalls | None = None
         self.untraceable: str | None = None
 
     def __call__(
@@ -104,18 +110,18 @@ class TapedGradient:
         except HigherDerivativeError:
             return self._run_nested(params, args, out)
         except UnkeyableError as error:
-            self._give_up(f"{error}{self._which(args)} ({definition_of(self._loss)})")
+            self._give_up(f"{error}{self._unkeyable_argument(args)} ({definition_of(self._loss)})")
             return self._run_eager(params, args, out)
         tape = self._recorded.get(key)
         if tape is None:
-            with RECORDING:  # one thread records, the others wait, and replay
+            with RECORDING_LOCK:  # one thread records, the others wait, and replay
                 tape = self._recorded.get(key)
                 if tape is None:
                     return self._record(params, args, out)
         # As in eager autograd, an overflow becomes 0 later, or leads to an error.
         with np.errstate(over="ignore"):
-            if tape.largest > SMALL:
-                np.setbufsize(BUFFER)  # errstate restores it
+            if tape.largest > MAX_SMALL_BYTES:
+                np.setbufsize(BUFFER_ENTRIES)  # errstate restores it
             return self._replay(tape, leaves, arrays, params, args, out)
 
     def ahead(self, params: Any, args: tuple[Any, ...]) -> tuple[Replayable, int] | None:
@@ -189,7 +195,7 @@ class TapedGradient:
             self._surroundings.key(others),
         )
 
-    def _which(self, args: tuple[Any, ...]) -> str:
+    def _unkeyable_argument(self, args: tuple[Any, ...]) -> str:
         """Name the argument that cannot be part of a key."""
         for name, arg in zip(argument_names(self._loss, len(args)), args, strict=True):
             others: list[Any] = []
@@ -211,7 +217,7 @@ class TapedGradient:
         arguments = [key_of_argument(arg, [], others) for arg in kind_of(args)]
         kind = key_of(params, []), *arguments, *map(id, others)
         recordings = numbers.recorded(args, kind)
-        if recordings > FEW and numbers.refusal is None:
+        if recordings > RECORDINGS_BEFORE_INPUTS and numbers.refusal is None:
             numbers.inputs = inputs | numbers.differing(kind)
         answer, kept = self._answer(params, args)
         if answer is None:
@@ -234,13 +240,13 @@ class TapedGradient:
         if recorded is None:
             return self._hand_over(answer, out)
         tape, leaves, arrays = recorded
-        if recordings > MANY and self._counts["replays"] < self._counts["recordings"]:
+        if recordings > MAX_RECORDINGS and self._counts["replays"] < self._counts["recordings"]:
             names = argument_names(self._loss, len(args))
             self._give_up(f"{numbers.complaint(kind, names)} ({definition_of(self._loss)})")
             return self._hand_over(answer, out)
         with np.errstate(over="ignore"):  # as at each call
-            if tape.largest > SMALL:
-                np.setbufsize(BUFFER)
+            if tape.largest > MAX_SMALL_BYTES:
+                np.setbufsize(BUFFER_ENTRIES)
             return self._replay(tape, leaves, arrays, params, args, out, answer)
 
     def _answer(self, params: Any, args: tuple[Any, ...]) -> tuple[Answer | None, str]:
@@ -288,7 +294,7 @@ class TapedGradient:
             return None
         seen = seen_params(squared_norm(leaves), leaves)
         tape = Replayable(
-            program, structure, self._settings.exact, seen, Seen(arrays), self._compile
+            program, structure, self._settings.exact, seen, DataSnapshot(arrays), self._compile
         )
         self._latest = self._recorded[key] = tape
         self._changes = 0
@@ -300,7 +306,7 @@ class TapedGradient:
     def _note_change(self, place: str) -> None:
         """Count recordings during which the loss changed what it reads; give up after a few."""
         self._changes += 1
-        if self._changes >= FEW:
+        if self._changes >= RECORDINGS_BEFORE_INPUTS:
             self._give_up(
                 f"it changes {place} in each call, which a replay would not "
                 f"({definition_of(self._loss)})"
@@ -362,8 +368,12 @@ class TapedGradient:
             value = found
         if out is None:
             gradient = tape.given(outs)
-            if self._compile and not self._numbers.inputs and Direct.is_for(tape, params, args):
-                self._direct = Direct(tape, self._surroundings, self._verify_every)
+            if (
+                self._compile
+                and not self._numbers.inputs
+                and DirectCalls.is_for(tape, params, args)
+            ):
+                self._direct = DirectCalls(tape, self._surroundings, self._verify_every)
             return value, gradient
         for target, source in zip(targets, outs, strict=True):
             if target is not source:
@@ -401,7 +411,7 @@ class TapedGradient:
     def _run_nested(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
         """Use eager autograd for a gradient that is itself being differentiated."""
         if self._settings.on_untraceable == "error" or out is not None:
-            raise HigherDerivativeError(HIGHER)
+            raise HigherDerivativeError(NO_HIGHER_DERIVATIVES)
         return self._eager(params, *args)
 
     def _run_eager(self, params: Any, args: tuple[Any, ...], out: Any) -> tuple[float, Any]:
@@ -421,7 +431,7 @@ class TapedGradient:
         message = f"the tape cannot replay this loss: {reason}"
         if self._settings.on_untraceable == "error":
             raise UntraceableError(message)
-        with RECORDING:
+        with RECORDING_LOCK:
             is_first = self.untraceable is None
             self.untraceable, self._direct = reason, None
             self._recorded.clear()

@@ -11,13 +11,13 @@ import numpy as np
 from gradlab.gradients.probing import Probe
 from gradlab.params import Array
 
-SENDING = 0.05
+MAX_SENDING_SHARE = 0.05
 """Largest share of a worker's time to spend on sending."""
 
-WHOLE = 0.1
+MAX_CHUNK_SECONDS = 0.1
 """Seconds of work beyond which a chunk grows only to make sending worthwhile."""
 
-SHARES = 4
+MIN_CHUNKS_PER_WORKER = 4
 """Smallest number of chunks per worker, so that all workers end at about the same time."""
 
 
@@ -45,8 +45,14 @@ def chunk_size(entries: int, workers: int, evaluation: float, sending: float) ->
     200
     """
     evaluation = max(evaluation, 1e-7)
-    worth = math.ceil(sending / SENDING / evaluation)
-    return max(1, worth, min(math.ceil(WHOLE / evaluation), entries // (SHARES * workers)))
+    worth = math.ceil(sending / MAX_SENDING_SHARE / evaluation)
+    return max(
+        1,
+        worth,
+        min(
+            math.ceil(MAX_CHUNK_SECONDS / evaluation), entries // (MIN_CHUNKS_PER_WORKER * workers)
+        ),
+    )
 
 
 def chunks(missing: Sequence[Array], size: int) -> list[Chunk]:

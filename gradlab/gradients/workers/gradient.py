@@ -38,7 +38,7 @@ def slopes(
     known = None if resume is None else identity(task, probe)
     with (
         held(),
-        _alone(resume),
+        _exclusive(resume),
         PartialGradient.open(resume, known, probe) as done,
         _progress(done) as show,
     ):
@@ -62,7 +62,7 @@ def slopes(
 
 
 @contextmanager
-def _alone(resume: Any) -> Iterator[None]:
+def _exclusive(resume: Any) -> Iterator[None]:
     """Lock the file of `resume`, if there is one, against other writers."""
     if resume is None:
         yield

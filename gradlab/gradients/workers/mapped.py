@@ -27,7 +27,9 @@ from gradlab.params import Array
 ALIGNMENT = 64
 """Bytes to a multiple of which an array starts in the file, as it does in its own memory."""
 
-LIMITS = "give fewer workers, close files, or raise the limits of the system (ulimit -n, ulimit -u)"
+LIMITS_ADVICE = (
+    "give fewer workers, close files, or raise the limits of the system (ulimit -n, ulimit -u)"
+)
 """Advice for when the system has no descriptor or process left."""
 
 
@@ -77,7 +79,7 @@ def written(parts: Sequence[Any]) -> NamelessFile:
         advice = "make room there, or name another folder in the environment variable TMPDIR"
         raise WorkerError(
             f"the data for the workers cannot be written to {folder} ({error.strerror or error}): "
-            f"{LIMITS if error.errno in (errno.EMFILE, errno.ENFILE) else advice}"
+            f"{LIMITS_ADVICE if error.errno in (errno.EMFILE, errno.ENFILE) else advice}"
         ) from error
 
 

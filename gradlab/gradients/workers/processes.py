@@ -34,7 +34,7 @@ from gradlab.gradients.probing import Probe
 from gradlab.gradients.workers.chunks import Chunk
 from gradlab.gradients.workers.mapped import (
     ALIGNMENT,
-    LIMITS,
+    LIMITS_ADVICE,
     NamelessFile,
     map_places,
     restore,
@@ -106,12 +106,12 @@ def work(
             workers.append(start(stored, shared, slot))
         left = len(queue)
         while left:
-            for worker in _heard(workers, places, timeout):
+            for worker in _wait_for_answers(workers, places, timeout):
                 try:
                     message = worker.connection.recv()
                 except (EOFError, OSError):
                     workers.remove(worker)
-                    lost = _lost(worker, deaths, places, probe, timeout)
+                    lost = _clean_up(worker, deaths, places, probe, timeout)
                     if lost is not None:
                         queue.appendleft(lost)
                     workers.append(start(stored, shared, worker.slot))
@@ -128,7 +128,7 @@ def work(
                     worker.give(queue.popleft(), places)
 
 
-def _lost(
+def _clean_up(
     worker: Worker, deaths: Counter[Any], places: Array, probe: Probe, timeout: float | None
 ) -> Chunk | None:
     """Clean up after a worker that died, and return its unfinished chunk, if any.
@@ -136,7 +136,7 @@ def _lost(
     A WorkerError is raised if it never began, or is the second worker to die at this chunk.
     """
     code = worker.end()
-    ending = f"it hung, for {timeout:g} s" if worker.hung else _ending(code)
+    ending = f"it hung, for {timeout:g} s" if worker.hung else _describe_exit(code)
     if not worker.ready:
         raise WorkerError(
             f"a worker ended before it began ({ending}): in a script, what asks for workers "
@@ -150,7 +150,9 @@ def _lost(
     return worker.chunk
 
 
-def _heard(workers: Sequence[Worker], places: Array, timeout: float | None) -> list[Worker]:
+def _wait_for_answers(
+    workers: Sequence[Worker], places: Array, timeout: float | None
+) -> list[Worker]:
     """Wait until at least one worker has answered or died, and return those that have.
 
     Workers that hang are killed meanwhile, and returned too.
@@ -169,12 +171,12 @@ def _heard(workers: Sequence[Worker], places: Array, timeout: float | None) -> l
     return [worker for worker in workers if worker.connection in heard]
 
 
-def _ending(code: int) -> str:
+def _describe_exit(code: int) -> str:
     """Describe how a process ended.
 
     Examples
     --------
-    >>> _ending(-9), _ending(3)
+    >>> _describe_exit(-9), _describe_exit(3)
     ('killed by SIGKILL, as when memory runs out', 'exit code 3')
     """
     if code >= 0:
@@ -197,7 +199,7 @@ def start(stored: NamelessFile, shared: NamelessFile, slot: int) -> Worker:
                 process.start()
     except OSError as error:
         raise WorkerError(
-            f"worker {slot + 1} cannot be started ({error.strerror}): {LIMITS}"
+            f"worker {slot + 1} cannot be started ({error.strerror}): {LIMITS_ADVICE}"
         ) from error
     worker = Worker(slot, process, ours)
     _alive.add(worker)

@@ -23,24 +23,24 @@ import numpy as np
 
 from gradlab import files, stores
 from gradlab.errors import CheckpointWarning, OptionError
-from gradlab.gradients.probing import COARSEST, CoarseLoss, Probe
+from gradlab.gradients.probing import ROUGH_RELATIVE_NOISE, CoarseLoss, Probe
 from gradlab.gradients.workers.chunks import Chunk
 from gradlab.gradients.workers.task import Task
 from gradlab.identity import described
 from gradlab.params import Array
 
-ADVICE = "give another path, or remove the file"
+FILE_ADVICE = "give another path, or remove the file"
 
 PARTIAL = stores.Format(
     "partial gradient",
     "resume",
     1,
     "gradient",
-    lambda file, why: OptionError(f"resume={str(file)!r}: {why}; {ADVICE}"),
-    ADVICE,
+    lambda file, why: OptionError(f"resume={str(file)!r}: {why}; {FILE_ADVICE}"),
+    FILE_ADVICE,
 )
 
-SHARE = 0.05
+MAX_WRITING_SHARE = 0.05
 """Largest share of the time to spend on writing. There is no other pause between two writings, so
 that runs that are killed again and again still make progress."""
 
@@ -146,7 +146,7 @@ class PartialGradient:
         arrays = [*self.slopes, *self.missing]
         facts = {"arrays": stores.layout(arrays), "steps": self._steps}
         files.replace(self._path, stores.encode(PARTIAL, self._identity, facts, arrays))
-        self._next = time.monotonic() + (time.monotonic() - started) / SHARE
+        self._next = time.monotonic() + (time.monotonic() - started) / MAX_WRITING_SHARE
 
     def _read(self, path: Path) -> None:
         like = [*self.slopes, *self.missing]
@@ -171,7 +171,7 @@ class PartialGradient:
     def _require_steps(self, path: Path, precision: float, closely: bool) -> None:
         """Use the steps of the file if it has found that smaller ones are needed."""
         known, closely_known = self._steps
-        if known < precision <= COARSEST or (closely and not closely_known):
+        if known < precision <= ROUGH_RELATIVE_NOISE or (closely and not closely_known):
             raise CoarseLoss(max(known, precision), closely)
         steps = {"steps": f"{self._steps}"}
         stores.require_same(PARTIAL, path, {"steps": f"{[precision, closely]}"}, steps)

@@ -20,7 +20,7 @@ from gradlab.gradients.workers.chunks import Chunk, span
 from gradlab.gradients.workers.task import Answer, Failure, Task, answer
 from gradlab.interrupts import allowed
 
-ROUND_TRIP = 1e-3
+ROUND_TRIP_SECONDS = 1e-3
 """Upper bound, in seconds, for sending a chunk and its answer to a worker with the task."""
 
 
@@ -56,9 +56,9 @@ def find_team(workers: Any, timeout: float | None = None) -> Team:
     if hasattr(workers, "scatter") and hasattr(workers, "submit"):
         with _asking(workers):
             count = max(1, sum(workers.nthreads().values()))
-        return Team(count, ROUND_TRIP, False, partial(_by_dask, workers))
+        return Team(count, ROUND_TRIP_SECONDS, False, partial(_by_dask, workers))
     if callable(workers):
-        return Team(_cores(), ROUND_TRIP, True, partial(_by_map, workers))
+        return Team(_cores(), ROUND_TRIP_SECONDS, True, partial(_by_map, workers))
     advice = (
         "give a number of processes, a function like map (an executor's, for example), "
         "or a Dask client"
@@ -69,7 +69,7 @@ def find_team(workers: Any, timeout: float | None = None) -> Team:
     count = _cores() if given == -1 else given
     from gradlab.gradients.workers import processes  # imports multiprocessing, which is slow
 
-    return Team(count, ROUND_TRIP, False, partial(processes.work, count, timeout))
+    return Team(count, ROUND_TRIP_SECONDS, False, partial(processes.work, count, timeout))
 
 
 def _by_map(

@@ -29,6 +29,6 @@ from __future__ import annotations
 
 from gradlab.program.closure.survey import Survey as Survey
 from gradlab.program.closure.survey import survey as survey
-from gradlab.program.closure.tokens import HIGHER as HIGHER
+from gradlab.program.closure.tokens import NO_HIGHER_DERIVATIVES as NO_HIGHER_DERIVATIVES
 from gradlab.program.closure.tokens import HigherDerivativeError as HigherDerivativeError
 from gradlab.program.closure.tokens import UnkeyableError as UnkeyableError

@@ -9,9 +9,9 @@ import types
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from gradlab.program.closure.names import EVERY, names_of
+from gradlab.program.closure.names import ALL_ATTRIBUTES, names_of
 from gradlab.program.closure.rules import (
-    MAKING,
+    CREATION_METHODS,
     OUTSIDE_IDS,
     REFLECTIVE_IDS,
     is_builtin,
@@ -111,7 +111,7 @@ class CodeSurvey(Tokens):
         if id(function) in OUTSIDE_IDS:
             raise UnkeyableError(f"{place} may return something different at each call")
         if id(function) in REFLECTIVE_IDS:
-            self.seen.add(EVERY)
+            self.seen.add(ALL_ATTRIBUTES)
 
     def _visit_builtin(self, function: Any, place: str) -> None:
         """Trust a C function of a library, and follow the object of a bound method."""
@@ -176,7 +176,7 @@ class CodeSurvey(Tokens):
             self._visit_class(type(kind), place, is_made=False)
 
     def _matters(self, name: str, value: Any, is_made: bool) -> bool:
-        if name in MAKING:
+        if name in CREATION_METHODS:
             return is_made
         if name.startswith("__"):
             return name in self._names or callable(value)  # such as __call__ and __add__

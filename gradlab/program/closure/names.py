@@ -12,7 +12,7 @@ from gradlab.arrays.places import all_code
 REFLECTIVE = frozenset({"__dict__", "__getattribute__", "format", "format_map"})
 """Attributes through which code reads other attributes without naming them."""
 
-EVERY = "*"
+ALL_ATTRIBUTES = "*"
 """The name that stands for all attributes."""
 
 
@@ -22,7 +22,7 @@ class Names:
 
     variables: tuple[str, ...]  # globals and builtins
     # Attributes of any object; also pairs of a name and its attribute, such as ``"np.tanh"``; and
-    # `EVERY`, if the code reads attributes that it does not name.
+    # `ALL_ATTRIBUTES`, if the code reads attributes that it does not name.
     attributes: frozenset[str]
     imports: tuple[str, ...]  # modules that are imported when the function runs
 
@@ -53,12 +53,12 @@ def names_of(code: CodeType) -> Names:
             elif step.opname in ("LOAD_ATTR", "LOAD_METHOD", "IMPORT_FROM"):
                 attributes |= {name, f"{before}.{name}"}
             elif step.opname == "MATCH_CLASS":
-                attributes.add(EVERY)
+                attributes.add(ALL_ATTRIBUTES)
             elif not step.opname.startswith(("LOAD_FAST", "LOAD_DEREF")):
                 # All other names, such as an attribute of a super class.
                 attributes |= {name} & {*part.co_names}
                 name = None
             before = str(name).rpartition(".")[2]
     if attributes & REFLECTIVE:
-        attributes.add(EVERY)
+        attributes.add(ALL_ATTRIBUTES)
     return Names(tuple(sorted(variables)), frozenset(attributes), tuple(sorted(imports)))

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-TRUSTED = frozenset(
+TRUSTED_PACKAGES = frozenset(
     "numpy scipy torch jax jaxlib autograd gradlab array_api_compat math cmath operator itertools "
     "functools builtins typing typing_extensions collections abc _abc _collections_abc numbers "
     "dataclasses enum copy types contextlib warnings logging fractions decimal statistics string "
@@ -24,8 +24,8 @@ TRUSTED = frozenset(
 )
 """Packages whose functions are deterministic, or do not affect the value of a loss."""
 
-OUTSIDE: list[Any] = [open, input, eval, exec, compile, globals, locals, __import__]
-OUTSIDE += [np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.memmap]
+REFUSED_FUNCTIONS: list[Any] = [open, input, eval, exec, compile, globals, locals, __import__]
+REFUSED_FUNCTIONS += [np.load, np.loadtxt, np.genfromtxt, np.fromfile, np.memmap]
 """Functions whose result depends on more than their arguments, or that run other code."""
 
 REFLECTIVE: list[Any] = [getattr, setattr, delattr, hasattr, vars, dir, operator.attrgetter]
@@ -33,9 +33,11 @@ REFLECTIVE += [operator.methodcaller, copy.copy, copy.deepcopy, copy, inspect, d
 REFLECTIVE += [dataclasses.asdict, dataclasses.astuple, dataclasses.fields]
 """Functions and modules that read attributes that the calling code does not name."""
 
-OUTSIDE_IDS, REFLECTIVE_IDS = ({*map(id, functions)} for functions in (OUTSIDE, REFLECTIVE))
+OUTSIDE_IDS, REFLECTIVE_IDS = (
+    {*map(id, functions)} for functions in (REFUSED_FUNCTIONS, REFLECTIVE)
+)
 
-FIXED = (
+IMMUTABLE_TYPES = (
     types.WrapperDescriptorType,
     types.MethodDescriptorType,
     types.ClassMethodDescriptorType,
@@ -58,17 +60,17 @@ ITEMS: dict[type, Callable[[Any], Iterable[Any]]] = {
     kind: kind.__iter__ for kind in (list, tuple, deque, set, frozenset)
 }
 CONTAINERS = (*ITEMS, dict)
-NUMBERS = (int, float, complex, str, bytes)
-MAKING = {"__init__", "__new__", "__post_init__"}
+SCALAR_TYPES = (int, float, complex, str, bytes)
+CREATION_METHODS = {"__init__", "__new__", "__post_init__"}
 """Methods that run when an object is created."""
 
-NEUTRAL = {"abc", "typing", "builtins", "enum", "typing_extensions"}
+NEUTRAL_MODULES = {"abc", "typing", "builtins", "enum", "typing_extensions"}
 """Modules whose base classes read no attributes of derived classes."""
 
 
 def is_trusted(module: Any) -> bool:
     """Tell whether a module belongs to a trusted library."""
-    return str(module).partition(".")[0] in TRUSTED
+    return str(module).partition(".")[0] in TRUSTED_PACKAGES
 
 
 def is_builtin(value: Any) -> bool:
@@ -81,7 +83,7 @@ def is_builtin(value: Any) -> bool:
 
 def reads_unnamed(base: type) -> bool:
     """Tell whether methods of a class may read attributes in code that is not followed."""
-    return is_trusted(base.__module__) and base.__module__.partition(".")[0] not in NEUTRAL
+    return is_trusted(base.__module__) and base.__module__.partition(".")[0] not in NEUTRAL_MODULES
 
 
 def slots_of(base: type) -> Iterator[str]:
@@ -91,7 +93,7 @@ def slots_of(base: type) -> Iterator[str]:
             yield name
 
 
-_SHOWN = (*CONTAINERS, *NUMBERS, OrderedDict, defaultdict, np.ndarray, type, object)
+_FOLLOWED_TYPES = (*CONTAINERS, *SCALAR_TYPES, OrderedDict, defaultdict, np.ndarray, type, object)
 """Types whose contents are followed."""
 
 
@@ -108,7 +110,7 @@ def has_hidden_state(kind: type) -> bool:
     (False, True)
     """
     for base in kind.__mro__:
-        if base in _SHOWN or base.__base__ is None:
+        if base in _FOLLOWED_TYPES or base.__base__ is None:
             continue
         slots = {*slots_of(base)} | {"__dict__", "__weakref__"} & vars(base).keys()
         if base.__basicsize__ > base.__base__.__basicsize__ + 8 * len(slots):

@@ -15,12 +15,12 @@ from autograd.tracer import isbox
 
 from gradlab.arrays.dispatch import held, is_buffer, is_traced
 from gradlab.program.closure.code import CodeSurvey
-from gradlab.program.closure.names import EVERY
+from gradlab.program.closure.names import ALL_ATTRIBUTES
 from gradlab.program.closure.rules import (
     CONTAINERS,
-    FIXED,
+    IMMUTABLE_TYPES,
     ITEMS,
-    NUMBERS,
+    SCALAR_TYPES,
     has_hidden_state,
     is_builtin,
     is_trusted,
@@ -29,8 +29,8 @@ from gradlab.program.closure.rules import (
 )
 from gradlab.program.closure.tokens import (
     ABSENT,
-    DEEP,
-    HIGHER,
+    MAX_DEPTH,
+    NO_HIGHER_DERIVATIVES,
     HigherDerivativeError,
     Same,
     UnkeyableError,
@@ -39,7 +39,7 @@ from gradlab.program.closure.tokens import (
 _PARTIAL = operator.attrgetter("func", "args", "keywords")
 _CLASS = operator.attrgetter("__class__", "__class__")
 _OBJECT = operator.attrgetter("__class__", "__dict__")
-_PLAIN = {type(None), bool, int, str, bytes, type(...), type(NotImplemented), range}
+_PLAIN_TYPES = {type(None), bool, int, str, bytes, type(...), type(NotImplemented), range}
 
 
 def survey(roots: Sequence[tuple[str, Any]]) -> Survey:
@@ -73,15 +73,15 @@ class Survey(CodeSurvey):
     def visit(self, value: Any, place: str, name: str = "") -> None:
         """Append the tokens of a value, given its place and name."""
         kind = type(value)
-        if kind in _PLAIN:
+        if kind in _PLAIN_TYPES:
             return self._token((kind, value), place)
         if kind in (float, complex):
             return self._token((kind, repr(value)), place)  # 0.0 is not -0.0; nan is nan
         key = (id(value), name) if isinstance(value, types.ModuleType) else id(value)
         if key in self._index:
             return self._token((kind, "seen", self._index[key]), place)
-        if self._depth > DEEP:
-            raise UnkeyableError(f"{place} is nested deeper than {DEEP} levels")
+        if self._depth > MAX_DEPTH:
+            raise UnkeyableError(f"{place} is nested deeper than {MAX_DEPTH} levels")
         self._index[key] = len(self._index)
         self._held.append(value)
         self._depth += 1
@@ -108,14 +108,14 @@ class Survey(CodeSurvey):
         elif is_builtin(value):
             self._visit_builtin(value, place)
         elif isbox(value):
-            raise HigherDerivativeError(HIGHER)
+            raise HigherDerivativeError(NO_HIGHER_DERIVATIVES)
         elif is_buffer(value):
             self.visit(held(value), place)
         elif isinstance(value, np.generic):
             self._token((value.dtype, value.tobytes()), place)
-        elif isinstance(value, FIXED) or is_traced(value):
+        elif isinstance(value, IMMUTABLE_TYPES) or is_traced(value):
             if isinstance(value, (operator.attrgetter, operator.methodcaller)):
-                self.seen.add(EVERY)
+                self.seen.add(ALL_ATTRIBUTES)
             self._token(Same(value), place)
         elif hasattr(kind, "__dlpack__"):
             self._visit_array(value, kind, place)
@@ -172,8 +172,8 @@ class Survey(CodeSurvey):
             self._visit_opaque(value, kind, place)
         elif isinstance(value, CONTAINERS):
             self._visit_items(value, place)
-        elif isinstance(value, NUMBERS):
-            base = next(base for base in NUMBERS if isinstance(value, base))
+        elif isinstance(value, SCALAR_TYPES):
+            base = next(base for base in SCALAR_TYPES if isinstance(value, base))
             self._token(base.__repr__(value), place)
         if kind not in CONTAINERS:
             self._visit_parts(value, kind, place)

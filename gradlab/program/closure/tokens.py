@@ -8,12 +8,12 @@ from itertools import chain
 from typing import Any
 
 from gradlab.errors import UntraceableError
-from gradlab.program.closure.names import EVERY
+from gradlab.program.closure.names import ALL_ATTRIBUTES
 
-LIMIT = 4000
+MAX_TOKENS = 4000
 """Largest number of tokens in a survey: each costs about 20 ns per call."""
 
-DEEP = 60
+MAX_DEPTH = 60
 """Largest depth of attributes and items, far below Python's recursion limit."""
 
 _LAYOUT = operator.attrgetter("shape", "strides", "dtype")
@@ -23,7 +23,7 @@ ABSENT = object()
 """The token of a variable that is not bound."""
 
 
-HIGHER = (
+NO_HIGHER_DERIVATIVES = (
     "the tape computes only first derivatives, and its gradient is being differentiated: "
     'use backend="autograd" for the inner gradient'
 )
@@ -74,8 +74,8 @@ class Tokens:
 
     def __init__(self, names: frozenset[str]) -> None:
         self._names = names
-        self._every = EVERY in names
-        self._sorted = sorted(name for name in names if "." not in name and name != EVERY)
+        self._every = ALL_ATTRIBUTES in names
+        self._sorted = sorted(name for name in names if "." not in name and name != ALL_ATTRIBUTES)
         self.seen: set[str] = set()  # the attributes that the functions' code names
         self.tokens: list[Any] = []
         self.places: list[str] = []
@@ -96,8 +96,8 @@ class Tokens:
     def _token(self, token: Any, place: str) -> None:
         self.tokens.append(token)
         self.places.append(place)
-        if len(self.tokens) > LIMIT:
-            raise UnkeyableError(f"it reads more than {LIMIT} values, {place} among them")
+        if len(self.tokens) > MAX_TOKENS:
+            raise UnkeyableError(f"it reads more than {MAX_TOKENS} values, {place} among them")
 
     def _refuse(self, value: Any, place: str, why: str = "whose state cannot be seen") -> None:
         kind = type(value).__name__

@@ -73,7 +73,7 @@ def _fold(node: Node) -> Any:
     others = [shape_of(operand) for operand in node.operands if not is_uniform(operand)]
     if any(map(is_uniform, node.operands)) and np.broadcast_shapes(*others) == node.shape:
         operands = tuple(number(o) if is_uniform(o) else o for o in node.operands)
-        return node.on(operands)
+        return node.with_operands(operands)
     return node
 
 

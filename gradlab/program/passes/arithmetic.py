@@ -52,7 +52,7 @@ def expand_powers(node: Node) -> Any:
     return node
 
 
-LONGEST_SUM = 4096
+MAX_SUM_TERMS = 4096
 """Largest number of terms of a sum that becomes a product: a pairwise sum of more is more exact."""
 
 
@@ -76,7 +76,7 @@ def sum_by_products(node: Node) -> Any:
         return node
     keepdims = bool(node.keywords.get("keepdims"))
     length = k if axis in (1, -1) else n
-    if not 1 < length <= LONGEST_SUM:  # a sum of one term is a view: see `_identities`
+    if not 1 < length <= MAX_SUM_TERMS:  # a sum of one term is a view: see `_identities`
         return node
     shape: tuple[int, ...] = (length,)
     if keepdims:

@@ -116,4 +116,4 @@ def convert_beforehand(node: Node) -> Node:
         for operand in node.operands
     )
     same = all(new is old for new, old in zip(operands, node.operands, strict=True))
-    return node if same else node.on(operands)
+    return node if same else node.with_operands(operands)

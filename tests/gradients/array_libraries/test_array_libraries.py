@@ -206,7 +206,7 @@ def test_an_argument_that_may_change_is_read_each_time(backend: str) -> None:
 
 @every_library
 def test_the_number_of_kept_forms_is_limited(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(array_libraries.gradient, "KEPT", 2)
+    monkeypatch.setattr(array_libraries.gradient, "MAX_COMPILED_FORMS", 2)
     f = gradlab.value_and_grad(lambda w, k: (w * k).sum(), backend)
     assert [f(np.ones(1), k)[0] for k in (1, 2, 3, 1)] == [1.0, 2.0, 3.0, 1.0]
     assert len(f._prepared) == 2
@@ -351,7 +351,7 @@ def counted(f: Any, monkeypatch: pytest.MonkeyPatch) -> list[int]:
 def test_torch_replays_a_closed_loss(
     backend: str, dtype: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradlab.gradients.torch.EAGER", 2)
+    monkeypatch.setattr("gradlab.gradients.torch.EAGER_CALLS", 2)
     rng = np.random.default_rng(0)
     for loss in (scaled, lambda w, x: np.mean((x @ w) ** 2 * [1.0, 0.5, 2.0]) + w[1] / 1):
         f, eager = gradlab.value_and_grad(loss, backend), gradlab.value_and_grad(loss)
@@ -371,7 +371,7 @@ def test_torch_replays_a_closed_loss(
 def test_torch_sees_a_variable_of_a_function_that_the_loss_calls(
     backend: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradlab.gradients.torch.EAGER", 2)
+    monkeypatch.setattr("gradlab.gradients.torch.EAGER_CALLS", 2)
     f = gradlab.grad(lambda w, x: scaled(w, x), backend)
     w, x = np.array([0.1, 0.2]), np.eye(2)
     names = scaled.__globals__
@@ -388,7 +388,7 @@ def test_torch_sees_a_variable_of_a_function_that_the_loss_calls(
 def test_torch_does_not_replay_what_may_change(
     backend: str, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("gradlab.gradients.torch.EAGER", 2)
+    monkeypatch.setattr("gradlab.gradients.torch.EAGER_CALLS", 2)
     data: Any = {"array": np.ones(2), "list": [1.0], "object": SimpleNamespace(x=1.0)}.get(kind)
     rng = np.random.default_rng(0)
     loss = {

@@ -18,8 +18,8 @@ from gradlab.gradients.differences.closer import (
     value_beside,
 )
 from gradlab.gradients.differences.steps import (
-    FINER,
-    LEVELS,
+    MAX_STEP_REDUCTIONS,
+    STEP_REDUCTION,
     check_step,
     finer_steps,
     given_steps,
@@ -116,7 +116,7 @@ def test_the_round_off_of_a_quotient() -> None:
 def test_a_first_slope_that_the_second_confirms_is_returned() -> None:
     told = Told((1.0, 0.0), (1.0 + 1e-11, 0.0))
     assert told.closer() == 1.0
-    assert (told.looked, told.steps) == (0, [H / FINER])
+    assert (told.looked, told.steps) == (0, [H / STEP_REDUCTION])
 
 
 @pytest.mark.parametrize(
@@ -132,7 +132,9 @@ def test_a_bend_that_grows_fourfold_is_a_reason_to_go_on(
 
 
 def test_a_bend_within_the_round_off_does_not_grow() -> None:
-    small = 8 * PRECISION * FINER / H  # a little less than the round-off over the finer step
+    small = (
+        8 * PRECISION * STEP_REDUCTION / H
+    )  # a little less than the round-off over the finer step
     told = Told((1.0, 0.0), (1.0, small))
     assert told.closer() == 1.0
     assert len(told.steps) == 1
@@ -146,14 +148,14 @@ def test_the_slope_with_the_smallest_error_is_returned(seed: int) -> None:
     slopes. If no two slopes agree, this excess is noise in the values, divided by a step.
     """
     rng = np.random.default_rng(seed)
-    count = int(rng.integers(3, LEVELS))
+    count = int(rng.integers(3, MAX_STEP_REDUCTIONS))
     spread = 10.0 ** rng.uniform(-9, 1, count)
     found = [1e3 + s * u for s, u in zip(spread, rng.uniform(-1, 1, count), strict=True)]
     agrees = bool(seed % 2)
     if agrees:
         found.append(found[-1])
     else:
-        found += [1e3 + (-1) ** k for k in range(LEVELS + 1 - count)]
+        found += [1e3 + (-1) ** k for k in range(MAX_STEP_REDUCTIONS + 1 - count)]
     told = Told(*[(slope, 0.0) for slope in found])
     taken = told.closer()
     h = [H, *told.steps]
@@ -175,7 +177,7 @@ def test_the_slope_with_the_smallest_error_is_returned(seed: int) -> None:
 
 def test_slopes_that_all_differ_are_refused_unless_the_loss_is_level() -> None:
     """Over smaller steps, a jump gets steeper, and a minimum less steep."""
-    slopes = [(float(s), 0.0) for s in [1.0, -1.0] * (LEVELS // 2 + 1)]
+    slopes = [(float(s), 0.0) for s in [1.0, -1.0] * (MAX_STEP_REDUCTIONS // 2 + 1)]
     with pytest.raises(LossError, match=r"told: cannot resolve the slope of the loss at w\[0\]"):
         Told(*slopes, value=0.0).closer(lambda x: float(x > 0))
     small = [(1e-9 * s, 0.0) for s, _ in slopes]
@@ -210,11 +212,11 @@ def test_an_entry_beside_the_edge_gets_smaller_steps_until_there_are_values() ->
         f: Any = abs
         if edge:
             assert slope_inside_domain(method, probe, f, 1.0, H) == 2.0
-            assert tried == [H / FINER**k for k in range(1, levels + 2)]
+            assert tried == [H / STEP_REDUCTION**k for k in range(1, levels + 2)]
         else:
             with pytest.raises(NonFiniteError):
                 slope_inside_domain(method, probe, f, 1.0, H)
-            assert tried == [*(H / FINER**k for k in range(1, levels)), H]
+            assert tried == [*(H / STEP_REDUCTION**k for k in range(1, levels)), H]
 
 
 def test_a_point_without_a_value_has_none() -> None:

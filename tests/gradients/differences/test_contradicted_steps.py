@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradlab.gradients.differences.complex_step import LADDER, contradiction
-from gradlab.gradients.differences.richardson import MARGIN
+from gradlab.gradients.differences.complex_step import REAL_STEPS, contradiction
+from gradlab.gradients.differences.richardson import ERROR_MARGIN
 
 EPSILON = 2.0**-52
 
@@ -32,7 +32,7 @@ def test_a_right_slope_is_not_contradicted_and_a_wrong_one_is(f: Any, slope: flo
 @pytest.mark.parametrize(("times", "contradicted"), [(0.9, False), (1.1, True)])
 def test_perturbing_the_parameters_rounds_them(times: float, contradicted: bool) -> None:
     """The error is two roundings of all products, over the first step; few values need a margin."""
-    apart = MARGIN * 2 * EPSILON * 1000.0 / LADDER[0]
+    apart = ERROR_MARGIN * 2 * EPSILON * 1000.0 / REAL_STEPS[0]
     assert told(lambda t: t, 1 + times * apart, size=1000.0)[0] is contradicted
 
 
@@ -42,7 +42,7 @@ def test_differences_that_are_uncertain_raise_doubt(error: float, doubted: int) 
 
     For K t³, two quotients over h and 2 h differ by 3 K h².
     """
-    k = error * 2.0**-16 / (3 * LADDER[0] ** 2)
+    k = error * 2.0**-16 / (3 * REAL_STEPS[0] ** 2)
     contradicted, doubts = told(lambda t: k * t**3, 0.0)
     assert not contradicted
     assert min(doubts, 1) == doubted

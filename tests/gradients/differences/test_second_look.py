@@ -19,8 +19,12 @@ from gradlab.gradients.differences.closer import (
     roundoff,
     slope_inside_domain,
 )
-from gradlab.gradients.differences.difference import FEW, SMALL, TYPICAL
-from gradlab.gradients.differences.steps import FINER
+from gradlab.gradients.differences.difference import (
+    MAX_REMEASURED_SINGLY,
+    SMALL_ENTRY,
+    TYPICAL_SLOPE_SHARE,
+)
+from gradlab.gradients.differences.steps import STEP_REDUCTION
 
 EPSILON = 2.0**-52
 H = 2.0**-17
@@ -78,14 +82,14 @@ def test_round_off_is_eight_units_of_the_value_over_the_step_and_of_the_slope() 
 
 def test_a_good_step_keeps_its_digits() -> None:
     """The finer slope agrees within its own round-off, which is larger."""
-    assert best([1.0, 1.0 + 1e-9]) == (1.0, [H / FINER], 0)
+    assert best([1.0, 1.0 + 1e-9]) == (1.0, [H / STEP_REDUCTION], 0)
 
 
 def test_steps_get_smaller_until_two_agree() -> None:
     """The loss is doubted once, because the first smaller step does not agree."""
     found, steps, doubted = best([1.5, 1.1, 1.0, 1.0 + 1e-9])
     assert found == 1.0
-    assert steps == [H / FINER, H / FINER**2, H / FINER**3]
+    assert steps == [H / STEP_REDUCTION, H / STEP_REDUCTION**2, H / STEP_REDUCTION**3]
     assert doubted == 1
 
 
@@ -114,7 +118,7 @@ def test_slopes_agree_by_chance_where_the_bend_grows_fourfold(growth: float, ste
 
 
 def test_bends_within_their_round_off_do_not_grow() -> None:
-    tiny = roundoff(probe(), H / FINER, 1.0)
+    tiny = roundoff(probe(), H / STEP_REDUCTION, 1.0)
     assert len(best([1.0, 1.0, 1.0], [0.0, 0.9 * tiny, 0.0])[1]) == 1
     assert len(best([1.0, 1.0, 1.0], [0.0, 1.1 * tiny, 0.0])[1]) == 2
 
@@ -122,7 +126,7 @@ def test_bends_within_their_round_off_do_not_grow() -> None:
 def test_noise_affects_the_largest_step_least() -> None:
     """Values off by 1e-12 in turn: 17 of them lie between two slopes, and 2 over the first step."""
     noise = 1e-12
-    steps = [H / FINER**k for k in range(12)]
+    steps = [H / STEP_REDUCTION**k for k in range(12)]
     slopes = [1 + (-1) ** k * noise / h for k, h in enumerate(steps)]
     found, taken, doubted = best(slopes)
     assert found == slopes[0]
@@ -132,7 +136,7 @@ def test_noise_affects_the_largest_step_least() -> None:
 
 def test_slopes_that_all_differ_are_an_error() -> None:
     """The exception is a slope that is zero within its own changes: see `is_level`."""
-    jump = [1 / (H / FINER**k) for k in range(12)]
+    jump = [1 / (H / STEP_REDUCTION**k) for k in range(12)]
     with pytest.raises(
         LossError, match=r"scripted: cannot resolve the slope of the loss at w\[0\]"
     ):
@@ -157,7 +161,12 @@ def test_smaller_steps_begin_with_the_first_that_has_values() -> None:
     line: Any = Line()
     method: Any = Scripted([0.0, np.nan, np.nan, 2.0, 2.0])
     assert slope_inside_domain(method, probe(), line, 1.0, H) == 2.0
-    assert method.steps == [H / FINER, H / FINER**2, H / FINER**3, H / FINER**4]
+    assert method.steps == [
+        H / STEP_REDUCTION,
+        H / STEP_REDUCTION**2,
+        H / STEP_REDUCTION**3,
+        H / STEP_REDUCTION**4,
+    ]
     nowhere: Any = Scripted([0.0, np.nan])
     with pytest.raises(NonFiniteError):
         slope_inside_domain(nowhere, probe(), line, 1.0, H)
@@ -181,7 +190,7 @@ class Noted(CentralDifference):
 
     def by_recording(self, probe: Any, leaf: int, h: Any) -> Any:
         AGAIN.append(-1)
-        assert h[0] == H / FINER
+        assert h[0] == H / STEP_REDUCTION
         return np.ones(h.shape) + (0.0 if self.agree else 1e-3), np.zeros(h.shape)
 
 
@@ -197,13 +206,15 @@ def looked_at(
     )  # fmt: skip
     vars(around).update(known)
     found = np.array(slopes, float)
-    result = Noted(agree=agree).again(around, 0, np.full(len(x), H), found, np.array(bends))
+    result = Noted(agree=agree).measured_again(
+        around, 0, np.full(len(x), H), found, np.array(bends)
+    )
     assert [i for i in range(len(x)) if result[i] == 99.0] == [i for i in AGAIN if i >= 0]
     return list(AGAIN)
 
 
 BENT = 2.0**-9
-TINY, LARGE = SMALL * H / 2, 1.0
+TINY, LARGE = SMALL_ENTRY * H / 2, 1.0
 
 
 def test_bends_above_a_512th_of_the_slope_are_examined() -> None:
@@ -215,7 +226,9 @@ def test_bends_above_a_512th_of_the_slope_are_examined() -> None:
 def test_in_a_recording_larger_entries_are_not_examined() -> None:
     """The exceptions bend by a quarter of their slope, or of the leaf's typical slope."""
     assert looked_at([LARGE, TINY], [1.0, 1.0], [2 * BENT] * 2) == [1]
-    assert looked_at([0.9 * SMALL * H, 1.1 * SMALL * H], [1.0, 1.0], [2 * BENT] * 2) == [0]
+    assert looked_at(
+        [0.9 * SMALL_ENTRY * H, 1.1 * SMALL_ENTRY * H], [1.0, 1.0], [2 * BENT] * 2
+    ) == [0]
     assert looked_at([LARGE] * 2, [1.0, -1.0], [0.23, 0.27]) == [1]
     typical = np.sqrt((0.01**2 + 1) / 2)
     assert looked_at([LARGE] * 2, [0.01, 1.0], [0.2 * typical, 0.0]) == []
@@ -224,7 +237,7 @@ def test_in_a_recording_larger_entries_are_not_examined() -> None:
 
 def test_a_small_slope_is_compared_with_the_leafs_typical_one() -> None:
     """In a recording, errors count relative to the typical slope of the leaf."""
-    bend = BENT * TYPICAL / np.sqrt(2)
+    bend = BENT * TYPICAL_SLOPE_SHARE / np.sqrt(2)
     assert looked_at([TINY] * 2, [0.0, 1.0], [0.9 * bend, 0.0]) == []
     assert looked_at([TINY] * 2, [0.0, 1.0], [1.1 * bend, 0.0]) == [0]
     assert looked_at([TINY] * 2, [0.0, 1.0], [0.9 * bend, 0.0], recorded=False) == [0]
@@ -237,9 +250,11 @@ def test_bends_within_round_off_are_not_examined() -> None:
 
 def test_many_entries_are_first_examined_together() -> None:
     """Entries whose finer slopes agree are accepted; only the others are examined one by one."""
-    few, many = [TINY] * FEW, [TINY] * (FEW + 1)
-    assert looked_at(few, [1.0] * FEW, [2 * BENT] * FEW) == list(range(FEW))
-    count = FEW + 1
+    few, many = [TINY] * MAX_REMEASURED_SINGLY, [TINY] * (MAX_REMEASURED_SINGLY + 1)
+    assert looked_at(
+        few, [1.0] * MAX_REMEASURED_SINGLY, [2 * BENT] * MAX_REMEASURED_SINGLY
+    ) == list(range(MAX_REMEASURED_SINGLY))
+    count = MAX_REMEASURED_SINGLY + 1
     assert looked_at(many, [1.0] * count, [2 * BENT] * count) == [-1, *range(count)]
     assert looked_at(many, [1.0] * count, [2 * BENT] * count, agree=True) == [-1]
     plain = looked_at(many, [1.0] * count, [2 * BENT] * count, recorded=False, agree=True)

@@ -71,7 +71,11 @@ MORE = {
 
 WAYS = {
     f"{'rows' if rows else 'no rows'}, few {few}, block {block}": Limits(
-        rows=rows, few=few, block=block, lanes_side_by_side=min(16, block), always=True
+        rows=rows,
+        min_series_lanes=few,
+        block=block,
+        lanes_side_by_side=min(16, block),
+        even_if_slower=True,
     )
     for rows, few, block in (
         (True, 1, 1),
@@ -149,7 +153,7 @@ NOT_COVERED = {"an inverse", "a table of words"}
 
 @pytest.mark.parametrize("name", ALL)
 def test_the_engine_has_rules_for_all_but_two_of_these(name: str) -> None:
-    plan = engine_of(ALL[name], Limits(always=True)).plan(ALL[name].leaf, 2)
+    plan = engine_of(ALL[name], Limits(even_if_slower=True)).plan(ALL[name].leaf, 2)
     assert (plan is None) == (name in NOT_COVERED)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.perturb.contraction import (
-    LANES,
+    LANE_LETTERS,
     align,
     contraction,
     flops,
@@ -35,13 +35,13 @@ def test_a_product_is_that_of_einsum(
     of_a: str, of_b: str, out: str, lanes: tuple[int, ...], of_both: str
 ) -> None:
     rng = np.random.default_rng(0)
-    sizes = SIZES | dict(zip(LANES, lanes, strict=True))
-    a = rng.normal(size=[sizes[k] for k in of_a + LANES])
-    letters = of_b + (LANES if of_both else "")
+    sizes = SIZES | dict(zip(LANE_LETTERS, lanes, strict=True))
+    a = rng.normal(size=[sizes[k] for k in of_a + LANE_LETTERS])
+    letters = of_b + (LANE_LETTERS if of_both else "")
     b = rng.normal(size=[sizes[k] if k in of_b + of_both else 1 for k in letters])
     full = np.broadcast_to(b, [sizes[k] for k in letters])
     expected = np.einsum(f"{of_a}JMR,{letters}->{out}JMR", a, full)
-    found = multiply(a, of_a + LANES, b, letters, out + LANES)
+    found = multiply(a, of_a + LANE_LETTERS, b, letters, out + LANE_LETTERS)
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 

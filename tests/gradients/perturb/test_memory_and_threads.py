@@ -13,7 +13,7 @@ from gradlab.gradients.perturb import scratch
 from gradlab.gradients.perturb import threads as module
 from gradlab.gradients.perturb.engine import PerturbedLoss
 from gradlab.gradients.perturb.limits import Limits
-from gradlab.gradients.perturb.scratch import LARGE, into, release, take
+from gradlab.gradients.perturb.scratch import MIN_ENTRIES, into, release, take
 from gradlab.gradients.perturb.threads import in_order
 from gradlab.program.record import record
 
@@ -30,58 +30,58 @@ def address(array: np.ndarray) -> int:
 
 
 def test_memory_of_released_arrays_is_reused() -> None:
-    first = take((LARGE,))
+    first = take((MIN_ENTRIES,))
     where = address(first)
-    other = take((LARGE,))
+    other = take((MIN_ENTRIES,))
     assert address(other) != where
     del first
-    again = take((2, LARGE // 2))
+    again = take((2, MIN_ENTRIES // 2))
     assert address(again) == where
-    assert again.shape == (2, LARGE // 2)
+    assert again.shape == (2, MIN_ENTRIES // 2)
     assert again.dtype == np.float64
 
 
 def test_memory_with_a_view_is_not_reused() -> None:
-    view = take((LARGE,))[1:]
-    assert not np.shares_memory(view, take((LARGE,)))
+    view = take((MIN_ENTRIES,))[1:]
+    assert not np.shares_memory(view, take((MIN_ENTRIES,)))
 
 
 def test_larger_memory_serves_a_smaller_array_and_not_the_other_way_round() -> None:
-    large = take((2 * LARGE,))
+    large = take((2 * MIN_ENTRIES,))
     where = address(large)
     del large
-    small = take((LARGE,))
+    small = take((MIN_ENTRIES,))
     assert address(small) == where
-    assert small.size == LARGE
+    assert small.size == MIN_ENTRIES
     del small
     release()
-    small = take((LARGE,))
+    small = take((MIN_ENTRIES,))
     where = address(small)
     del small
-    assert address(take((LARGE + 1,))) != where
+    assert address(take((MIN_ENTRIES + 1,))) != where
 
 
 def test_small_arrays_have_memory_of_their_own() -> None:
-    assert take((LARGE - 1,)).base is None
-    assert take((LARGE,)).base is not None
+    assert take((MIN_ENTRIES - 1,)).base is None
+    assert take((MIN_ENTRIES,)).base is not None
 
 
 def test_a_thread_has_memory_of_its_own() -> None:
-    first = take((LARGE,))
+    first = take((MIN_ENTRIES,))
     where = address(first)
     del first
     found: list[np.ndarray] = []
-    thread = threading.Thread(target=lambda: found.append(take((LARGE,))))
+    thread = threading.Thread(target=lambda: found.append(take((MIN_ENTRIES,))))
     thread.start()
     thread.join()
     assert address(found[0]) != where
 
 
-@pytest.mark.parametrize("size", [3, LARGE])
+@pytest.mark.parametrize("size", [3, MIN_ENTRIES])
 def test_a_ufunc_writes_into_reused_memory(size: int) -> None:
     x = np.arange(float(size))
     np.testing.assert_array_equal(into(np.multiply, x, 2.0), 2 * x)
-    assert (into(np.multiply, x, 2.0).base is None) == (size < LARGE)
+    assert (into(np.multiply, x, 2.0).base is None) == (size < MIN_ENTRIES)
     assert into(np.add, x[:, None], np.ones((1, 2))).shape == (size, 2)
 
 
@@ -136,7 +136,7 @@ def test_items_that_wait_are_dropped_after_an_error(monkeypatch: pytest.MonkeyPa
 
 
 def test_memory_is_released_after_the_changes_of_a_leaf() -> None:
-    x = np.linspace(0, 1, 3 * LARGE).reshape(-1, 3)
+    x = np.linspace(0, 1, 3 * MIN_ENTRIES).reshape(-1, 3)
     w = np.ones((3, 2))
     program = record(lambda w, x: np.sum(np.tanh(x @ w)), w, (x,))
     assert PerturbedLoss(program, [w, x], threads=1).changes(0, [0.1 * w, -0.1 * w]) is not None
@@ -150,6 +150,8 @@ def test_steps_are_rounded_with_the_point_unless_it_enters_linearly() -> None:
         (lambda w: np.sum(np.ones(2) @ w), True),
         (lambda w: np.sum(w * w), False),
     ):
-        found = PerturbedLoss(record(loss, x), [x], limits=Limits(always=True)).changes(0, [h])
+        found = PerturbedLoss(record(loss, x), [x], limits=Limits(even_if_slower=True)).changes(
+            0, [h]
+        )
         assert found is not None
         np.testing.assert_array_equal(found[1][0], h if is_linear else (x + h) - x)

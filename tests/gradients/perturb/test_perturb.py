@@ -24,7 +24,7 @@ from gradlab import network
 from gradlab.errors import LossError, NonFiniteError, OptionError, UntraceableWarning
 from gradlab.gradients.perturb import PerturbedLoss, PointRecorder, powers, recording
 from gradlab.gradients.perturb.changes import Change, change_of, expm1, tanh_half
-from gradlab.gradients.perturb.limits import DEFAULT, Limits
+from gradlab.gradients.perturb.limits import DEFAULT_LIMITS, Limits
 from gradlab.gradients.perturb.plan import Plan
 from gradlab.gradients.perturb.powers import Powers, elementwise
 from gradlab.gradients.perturb.rows import RowExtents
@@ -40,7 +40,7 @@ from gradlab.testing import Problem, networks
 class Always(gradlab.CentralDifference):
     """The engine for any number of parameters."""
 
-    fewest = 0
+    min_entries = 0
 
 
 def agrees(loss: Any, params: Any, *args: Any, step: float = 2.0**-13) -> None:
@@ -67,7 +67,12 @@ def only(rows: bool = True, few: int = 1, block: int = 2**19, **limits: Any) -> 
     """Use the engine even where it is slower, with these limits."""
     side_by_side = min(16, block)
     taken = Limits(
-        block=block, few=few, lanes_side_by_side=side_by_side, rows=rows, always=True, **limits
+        block=block,
+        min_series_lanes=few,
+        lanes_side_by_side=side_by_side,
+        rows=rows,
+        even_if_slower=True,
+        **limits,
     )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recording, "PointRecorder", partial(PointRecorder, limits=taken))
@@ -77,7 +82,7 @@ def only(rows: bool = True, few: int = 1, block: int = 2**19, **limits: Any) -> 
 def covered(loss: Any, params: Any, *args: Any) -> list[bool]:
     """Return whether the rows are separable, for each leaf."""
     inputs = [np.asarray(leaf) for leaf in flatten(params)[0]]
-    limits = Limits(always=True)
+    limits = Limits(even_if_slower=True)
     perturbed = PerturbedLoss(record(loss, params, args), [*inputs, *args], limits=limits)
     plans = [perturbed.plan(leaf, 2) for leaf in range(len(inputs))]
     return [plan is not None and isinstance(plan.extents, RowExtents) for plan in plans]
@@ -185,7 +190,7 @@ def chains(draw: st.DrawFn) -> tuple[Any, Any, Any, Any]:
     case=chains(),
     rows=st.booleans(),
     block=st.sampled_from([1, 64, 2**19]),
-    few=st.sampled_from([1, DEFAULT.few]),
+    few=st.sampled_from([1, DEFAULT_LIMITS.min_series_lanes]),
     step=st.sampled_from([2.0**-17, 1e-4, 1e-2]),
 )
 def test_agrees_with_the_plain_loop(
@@ -198,7 +203,7 @@ def test_agrees_with_the_plain_loop(
 @settings(max_examples=40)
 @given(
     problem=networks(),
-    few=st.sampled_from([1, DEFAULT.few]),
+    few=st.sampled_from([1, DEFAULT_LIMITS.min_series_lanes]),
     rows=st.booleans(),
 )
 def test_agrees_on_networks(problem: Problem, few: int, rows: bool) -> None:
@@ -217,7 +222,7 @@ def test_networks_are_covered(activation: Any, kind: Any) -> None:
     loss = partial(network.loss, activation=activation, kind=kind)
     assert covered(loss, params, *args) == [True] * 4
     for block in (1, 2**10, 2**18):
-        with only(few=DEFAULT.few, block=block):
+        with only(few=DEFAULT_LIMITS.min_series_lanes, block=block):
             agrees(loss, params, *args)
 
 
@@ -226,7 +231,7 @@ def test_steps_of_many_sizes(scale: float) -> None:
     """Default steps grow with the weights: movements of different sizes are not one lane."""
     params = {"W": scale * rng().normal(size=(12, 5)), "b": np.zeros(5)}
     x = np.maximum(np.round(rng(1).normal(size=(30, 12))), 0)
-    with only(few=DEFAULT.few, block=1):
+    with only(few=DEFAULT_LIMITS.min_series_lanes, block=1):
         found, plain = (
             gradlab.grad(lambda p, x: anp.sum(anp.tanh(x @ p["W"] / scale + p["b"])), backend)
             for backend in (Always(), gradlab.CentralDifference(incremental=False))

@@ -8,7 +8,7 @@ import pytest
 
 from gradlab.gradients.perturb.changes import HALF_ULP, Change, change_of, expm1, tanh_half
 from gradlab.gradients.perturb.operations import NoRule, axes_of
-from gradlab.gradients.perturb.powers import MOST, Powers, _largest_scale, elementwise
+from gradlab.gradients.perturb.powers import MAX_POWERS, Powers, _largest_scale, elementwise
 from gradlab.program.ir import Node
 from gradlab.program.primitives import MEAN, SUM
 
@@ -103,7 +103,7 @@ def test_a_power_series_errs_by_less_than_the_rounding_of_its_result(function, c
     if found is None:
         assert size > 2.0**-10
         return
-    assert 1 <= len(found.coefficients) <= MOST
+    assert 1 <= len(found.coefficients) <= MAX_POWERS
     exact, scale = change(a, u)
     room = HALF_ULP * scale + 32 * np.finfo(float).eps * np.abs(exact)
     assert (np.abs(found.change().delta - exact) <= room).all()

@@ -95,7 +95,7 @@ def seen(case: Case, kind: type[Extents]) -> str:
     engine = PerturbedLoss(record(case.loss, case.params, case.args), [*inputs, *case.args])
     leaf = engine.program.inputs[case.leaf]
     try:
-        extents = kind(engine.program, leaf, engine._values, 2, Limits(few=1))
+        extents = kind(engine.program, leaf, engine._values, 2, Limits(min_series_lanes=1))
         plan = Plan(extents)
     except NoRule as error:
         return f"no rule: {str(error).split(' at ')[0]}"
@@ -336,9 +336,9 @@ def test_the_plain_loop_is_taken_where_a_perturbation_changes_everything(
     x = np.ones(size)
     program = record(lambda w, x: np.sum(np.exp(w * x)), np.array(2.0), (x,))
     for always in (False, True):
-        engine = PerturbedLoss(program, [np.array(2.0), x], limits=Limits(always=always))
+        engine = PerturbedLoss(program, [np.array(2.0), x], limits=Limits(even_if_slower=always))
         assert (engine.plan(0, 2) is not None) is (faster or always)
-    assert not Limits().always
+    assert not Limits().even_if_slower
 
 
 @pytest.mark.parametrize(
@@ -376,5 +376,5 @@ def test_a_loss_that_computes_in_single_precision_has_no_rule() -> None:
         (lambda w: np.sum(np.exp(w.astype(np.float32))), False),
         (lambda w: np.sum(np.where(w > 0.5, w * w, 0.0)), True),
     ):
-        engine = PerturbedLoss(record(loss, B), [B], limits=Limits(always=True))
+        engine = PerturbedLoss(record(loss, B), [B], limits=Limits(even_if_slower=True))
         assert (engine.plan(0, 2) is not None) is has_rule

@@ -28,7 +28,7 @@ NETWORKS = {
 for _params in NETWORKS.values():  # no ties, also where all units of a layer are dead
     _params |= {"b2": np.full(4, 0.1), "b3": np.array([0.1, 0.0, -0.1])}
 LANES = 10**9
-"""A value of `few` with which all rows are computed in lanes."""
+"""A value of `min_series_lanes` with which all rows are computed in lanes."""
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def changes(loss: Any, params: Any, *args: Any, step: float = 1e-6, **limits: An
     """Return the changes of the loss for the steps ±h of each entry of each matrix."""
     leaves, _ = flatten(params)
     perturbed = PerturbedLoss(
-        record(loss, params, args), [*leaves, *args], 1, Limits(always=True, **limits)
+        record(loss, params, args), [*leaves, *args], 1, Limits(even_if_slower=True, **limits)
     )
     found = []
     for leaf, array in enumerate(leaves):
@@ -76,9 +76,9 @@ def test_a_network_needs_no_lanes(activation: str, series: int, rows_in_lanes: l
     def loss(p: Any, x: Any, labels: Any) -> Any:
         return network.loss(p, x, labels, activation=activation)
 
-    found = changes(loss, params, X, LABELS, few=1, series=series)
+    found = changes(loss, params, X, LABELS, min_series_lanes=1, series=series)
     assert not rows_in_lanes
-    expected = changes(loss, params, X, LABELS, few=LANES)
+    expected = changes(loss, params, X, LABELS, min_series_lanes=LANES)
     assert len(found) == 3
     assert agree(found, expected, loss(params, X, LABELS))
 
@@ -93,16 +93,18 @@ def test_only_rows_with_a_kink_are_computed_in_lanes(rows_in_lanes: list[int]) -
     def loss(p: Any, x: Any, labels: Any) -> Any:
         return network.loss(p, x, labels, activation="relu")
 
-    found = changes(loss, params, x, LABELS, few=1)
+    found = changes(loss, params, x, LABELS, min_series_lanes=1)
     assert set(rows_in_lanes) == {4}
-    assert agree(found, changes(loss, params, x, LABELS, few=LANES), loss(params, x, LABELS))
+    assert agree(
+        found, changes(loss, params, x, LABELS, min_series_lanes=LANES), loss(params, x, LABELS)
+    )
 
 
 def test_a_large_step_is_computed_in_lanes(rows_in_lanes: list[int]) -> None:
     params = network.init([7, 5, 3], 0)
-    found = changes(network.loss, params, X, LABELS, few=1, step=3.0)
+    found = changes(network.loss, params, X, LABELS, min_series_lanes=1, step=3.0)
     assert sorted(rows_in_lanes) == sorted([*range(12)] * 2)
-    expected = changes(network.loss, params, X, LABELS, few=LANES, step=3.0)
+    expected = changes(network.loss, params, X, LABELS, min_series_lanes=LANES, step=3.0)
     assert agree(found, expected, network.loss(params, X, LABELS))
 
 
@@ -112,7 +114,7 @@ def test_each_entry_may_have_a_step_of_its_own() -> None:
     moves = RNG.uniform(-1e-5, 1e-5, params["W1"].shape)
     found = []
     for few in (1, LANES):
-        limits = Limits(always=True, few=few)
+        limits = Limits(even_if_slower=True, min_series_lanes=few)
         program = record(network.loss, params, (X, LABELS))
         perturbed = PerturbedLoss(program, [*leaves, X, LABELS], 1, limits)
         outcome = perturbed.changes([*params].index("W1"), [moves, 0 * moves])
@@ -126,9 +128,9 @@ def test_a_mean_of_all_entries(rows_in_lanes: list[int]) -> None:
         return anp.mean(anp.mean(np.tanh(x @ w), axis=1, keepdims=True) - x[:, :2])
 
     w = RNG.normal(size=(7, 5))
-    found = changes(loss, w, X, few=1)
+    found = changes(loss, w, X, min_series_lanes=1)
     assert not rows_in_lanes
-    assert agree(found, changes(loss, w, X, few=LANES), 1.0)
+    assert agree(found, changes(loss, w, X, min_series_lanes=LANES), 1.0)
 
 
 FUNCTIONS = {"exp": np.exp, "log": np.log, "tanh": np.tanh, "sigmoid": sigmoid}

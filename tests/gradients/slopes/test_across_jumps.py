@@ -12,7 +12,7 @@ from gradlab.gradients.slopes import Slope, slope
 from gradlab.gradients.slopes.across_jumps import across_far_jump
 from gradlab.gradients.slopes.jumps import Jump
 from gradlab.gradients.slopes.ladder import LADDER, SampledLine, steps_of
-from gradlab.gradients.slopes.result import NOTHING, Bar
+from gradlab.gradients.slopes.result import NO_BAR, Bar
 
 X = 0.7
 
@@ -83,18 +83,18 @@ def test_half_precision_matters_to_claims_near_the_slope_between_steps(
     """This slope is 0; a claim is near up to half of the slope across steps, 0.76 here."""
     claim = None if claimed is None else factor * claimed
     found = piece(lambda x: factor * math.sin(few_bits(10, x)), claim)
-    assert (found != NOTHING) is has_piece
+    assert (found != NO_BAR) is has_piece
 
 
 def test_half_precision_shows_at_few_and_small_steps() -> None:
     """The parameters are in float32, or of the order of a thousandth."""
-    assert piece(lambda x: math.sin(few_bits(10, x)), 0.0, finest=2.0**-20) == NOTHING
+    assert piece(lambda x: math.sin(few_bits(10, x)), 0.0, finest=2.0**-20) == NO_BAR
     scale = 2.0**-10
 
     def line(t: float) -> tuple[float, float]:
         return t, few_bits(10, scale * X + t)
 
-    assert slope(line, scale=scale / 2, effort="wide", claimed=0.0).piece == NOTHING
+    assert slope(line, scale=scale / 2, effort="wide", claimed=0.0).piece == NO_BAR
 
 
 def test_other_pieces_support_claims() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.slopes import Slope, slope
-from gradlab.gradients.slopes.result import NOTHING
+from gradlab.gradients.slopes.result import NO_BAR
 
 
 class Counted:
@@ -78,7 +78,7 @@ def test_jumps_as_high_as_those_of_float32_show_no_piece(width: float, piece: bo
     if piece:
         assert abs(found.piece.value - math.cos(0.7)) <= found.piece.error
     else:
-        assert found.piece == NOTHING
+        assert found.piece == NO_BAR
 
 
 @pytest.mark.parametrize("effort", ["usual", "wide", "thorough"])

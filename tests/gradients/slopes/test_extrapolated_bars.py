@@ -5,8 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from gradlab.gradients.slopes.extrapolation import TRUST, extrapolate, neville, widening
-from gradlab.gradients.slopes.result import NOTHING, Bar, Slope
+from gradlab.gradients.slopes.extrapolation import (
+    NOISE_BOUND,
+    extrapolate,
+    extrapolate_widening,
+    neville,
+)
+from gradlab.gradients.slopes.result import NO_BAR, Bar, Slope
 
 
 def test_a_polynomial_is_evaluated_from_its_points() -> None:
@@ -22,7 +27,7 @@ def test_two_rungs_remove_the_first_error() -> None:
     bar = extrapolate(h, 1 + h**2, 2, np.full(2, noise), most=3, dissent=0)
     assert bar is not None
     assert bar.value == pytest.approx(1.0)
-    carried = TRUST * noise * (4 / 3 / 0.5 + 1 / 3 / 1.0)
+    carried = NOISE_BOUND * noise * (4 / 3 / 0.5 + 1 / 3 / 1.0)
     assert bar.error == pytest.approx(2 * 0.25 + carried)
 
 
@@ -31,7 +36,7 @@ def test_one_side_divides_two_errors_by_one_step() -> None:
     bar = extrapolate(h, 1 + h, 1, np.full(2, noise), most=3, dissent=0)
     assert bar is not None
     assert bar.value == pytest.approx(1.0)
-    carried = 2 * TRUST * noise * (2 / 0.5 + 1 / 1.0)
+    carried = 2 * NOISE_BOUND * noise * (2 / 0.5 + 1 / 1.0)
     assert bar.error == pytest.approx(2 * 0.5 + carried)
 
 
@@ -55,7 +60,7 @@ def test_rungs_far_apart_are_not_combined() -> None:
 def test_one_finer_rung_may_disagree() -> None:
     h, q = 2.0 ** -np.arange(6.0), np.ones(6)
     q[4] = 1.5
-    bar = widening(h, q, 2, np.full(6, 1e-9))
+    bar = extrapolate_widening(h, q, 2, np.full(6, 1e-9))
     assert bar is not None
     assert bar.value == pytest.approx(1.0)
     assert bar.error < 1e-6
@@ -67,9 +72,11 @@ def test_noise_is_assumed_larger_until_it_explains_the_finer_rungs(
 ) -> None:
     """Two rungs far inside differ from two coarse ones by a multiple of their round-off."""
     h, noise = 2.0 ** -np.array([8.0, 10.0, 22.0, 34.0]), np.full(4, 1e-12)
-    q = 1 + np.append([0.0, 0.0], excess * TRUST * noise[2:] / h[2:])
-    assert widening(h, q, 2, noise) == extrapolate(h, q, 2, factor * noise, most=3, dissent=1)
-    assert widening(h, 1 + 100 * (q - 1) / excess, 2, noise) is None
+    q = 1 + np.append([0.0, 0.0], excess * NOISE_BOUND * noise[2:] / h[2:])
+    assert extrapolate_widening(h, q, 2, noise) == extrapolate(
+        h, q, 2, factor * noise, most=3, dissent=1
+    )
+    assert extrapolate_widening(h, 1 + 100 * (q - 1) / excess, 2, noise) is None
 
 
 def ripple(coarse: float, fine: float, noise: float, dissent: int) -> Bar | None:
@@ -101,7 +108,7 @@ def test_a_difference_within_the_fine_rungs_noise_is_not_a_contradiction() -> No
 def test_a_slope_has_only_the_evaluated_sides() -> None:
     bare = Slope(1.0, 0.5, "flat")
     assert (bare.noise, bare.curvature, bare.nearby, bare.rounding) == (0.0, 0.0, 0.0, 0.0)
-    assert bare.left == bare.right == bare.piece == NOTHING
+    assert bare.left == bare.right == bare.piece == NO_BAR
     assert bare.doubt == 0.5
     assert bare.range == (0.5, 1.5)
     kink = Slope(1.5, 0.6, "kink", Bar(1.0, 0.1), Bar(2.0, 0.01))

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.slopes.far import Polynomial, search
-from gradlab.gradients.slopes.jumps import CLEARLY
+from gradlab.gradients.slopes.jumps import NOISE_RATIO
 
 ZERO = Polynomial(np.zeros(1), np.zeros(1))
 """A polynomial that predicts 0 everywhere."""
@@ -37,6 +37,6 @@ def test_a_search_follows_the_half_that_breaks_the_trend(place: float) -> None:
 
 def test_a_change_within_the_noise_is_not_a_jump() -> None:
     for share, is_seen in ((0.9, False), (1.1, True)):
-        height = share * CLEARLY * 1e-6
+        height = share * NOISE_RATIO * 1e-6
         found = search(lambda t, height=height: (t, height * (t > 0.3)), ZERO, 0.25, 0.5, 1e-6)
         assert (found is not None) is is_seen

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from gradlab.gradients.slopes.grids import PLACES, grows
+from gradlab.gradients.slopes.grids import GRID_PLACES, steps_vary
 
 X, SCALE = 0.6, 0.5
 WIDTH = 2.0**-11
@@ -21,7 +21,7 @@ def half(t: float) -> float:
 def shows_growth(
     function: Callable[[float], float], height: float = WIDTH, width: float = WIDTH
 ) -> bool:
-    return grows(lambda t: (t, function(t)), height, width, SCALE)
+    return steps_vary(lambda t: (t, function(t)), height, width, SCALE)
 
 
 def test_steps_of_float16_grow() -> None:
@@ -30,7 +30,7 @@ def test_steps_of_float16_grow() -> None:
     assert shows_growth(lambda t: 1e4 * half(t), 1e4 * WIDTH)
 
 
-@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("place", GRID_PLACES)
 def test_one_place_with_other_steps_suffices(place: float) -> None:
     """The loss may have no values at the others, which lie outside its domain."""
     around = 0.1 * SCALE

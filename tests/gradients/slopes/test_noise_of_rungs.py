@@ -10,8 +10,15 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.slopes.jumps import Jump, Model, _search, first_jump, misses, stairs
-from gradlab.gradients.slopes.ladder import BITS, LOPSIDED, Rungs, SampledLine, steps_of, unchanged
-from gradlab.gradients.slopes.roughness import credit, floor_of, noise_of, side_noise
+from gradlab.gradients.slopes.ladder import (
+    FLOAT64_BITS,
+    THIRD_POINT,
+    Rungs,
+    SampledLine,
+    steps_of,
+    unchanged,
+)
+from gradlab.gradients.slopes.roughness import assumed_noise, floor_of, noise_of, side_noise
 
 STEPS = [2.0**-e for e in (2, 4, 6, 8, 10, 12)]
 
@@ -28,10 +35,10 @@ def root_mean_square(values: Any) -> float:
 
 
 def test_exponents_are_scaled_to_the_bits_of_the_values() -> None:
-    assert steps_of((-2, -4, 2), 1.0, 0.0, BITS) == [4.0, 0.25, 0.0625]
-    assert steps_of((-2, -4, 2), 1.0, 0.0, BITS // 2) == [4.0, 0.5, 0.25]
-    assert steps_of((-2, -4, -5), 8.0, 0.5, BITS) == [2.0, 0.5]
-    assert steps_of((-1, -2), 1.0, 0.0, BITS // 4) == [1.0]  # both are the same step then
+    assert steps_of((-2, -4, 2), 1.0, 0.0, FLOAT64_BITS) == [4.0, 0.25, 0.0625]
+    assert steps_of((-2, -4, 2), 1.0, 0.0, FLOAT64_BITS // 2) == [4.0, 0.5, 0.25]
+    assert steps_of((-2, -4, -5), 8.0, 0.5, FLOAT64_BITS) == [2.0, 0.5]
+    assert steps_of((-1, -2), 1.0, 0.0, FLOAT64_BITS // 4) == [1.0]  # both are the same step then
 
 
 def test_a_rung_has_two_points_and_one_beside_them() -> None:
@@ -43,8 +50,8 @@ def test_a_rung_has_two_points_and_one_beside_them() -> None:
         return t, 3 * t + t * t
 
     found = SampledLine(line).rungs([1.0, 0.5, 0.25, 0.125])
-    assert np.isnan(found.aside[:2]).all()
-    assert found.aside[2:].tolist() == [-LOPSIDED * 0.25, LOPSIDED * 0.125]
+    assert np.isnan(found.third[:2]).all()
+    assert found.third[2:].tolist() == [-THIRD_POINT * 0.25, THIRD_POINT * 0.125]
     assert len(asked) == 1 + 8 + 2
     np.testing.assert_allclose(found.central, 3.0)
     np.testing.assert_allclose(found.right, 3 + found.h)
@@ -90,7 +97,7 @@ def test_the_noise_of_independent_errors_is_their_standard_deviation() -> None:
     The larger of two estimates, each of which has this root mean square, lies between one and √2
     times it. The means of 400 draws, of four rungs each, scatter by two percent.
     """
-    assert 0.95 < root_mean_square(draws(400, missing="beside")) < 1.1
+    assert 0.95 < root_mean_square(draws(400, missing="third_value")) < 1.1
     assert 1.1 < root_mean_square(draws(400)) < 1.45
 
 
@@ -114,19 +121,19 @@ def test_a_polynomial_has_no_noise(power: int) -> None:
 
 def test_a_quartic_is_predicted_from_three_coarser_rungs() -> None:
     """Its even part is h² (a + b h²), which two rungs determine."""
-    even = replace(rungs(lambda t: t**2 + t**4), beside=np.full(len(STEPS), np.nan))
+    even = replace(rungs(lambda t: t**2 + t**4), third_value=np.full(len(STEPS), np.nan))
     found = noise_of(even)
     assert found[2] <= 2.0**-52
-    odd = replace(rungs(lambda t: t**2 + t**8), beside=np.full(len(STEPS), np.nan))
+    odd = replace(rungs(lambda t: t**2 + t**8), third_value=np.full(len(STEPS), np.nan))
     assert noise_of(odd)[2] > 1e-9
 
 
 def test_a_rung_is_credited_with_the_noise_of_finer_ones() -> None:
     """The four finest also get the noise of their two coarser neighbours."""
     noise = np.array([8.0, 7.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0])
-    assert credit(noise, 0.0).tolist() == [7.0, 6.0, 5.0, 4.0, 6.0, 5.0, 4.0, 3.0]
-    assert credit(noise, 4.5).tolist() == [7.0, 6.0, 5.0, 4.5, 6.0, 5.0, 4.5, 4.5]
-    assert credit(np.array([np.nan, np.nan, 2.0]), 1.0).tolist() == [2.0, 2.0, 2.0]
+    assert assumed_noise(noise, 0.0).tolist() == [7.0, 6.0, 5.0, 4.0, 6.0, 5.0, 4.0, 3.0]
+    assert assumed_noise(noise, 4.5).tolist() == [7.0, 6.0, 5.0, 4.5, 6.0, 5.0, 4.5, 4.5]
+    assert assumed_noise(np.array([np.nan, np.nan, 2.0]), 1.0).tolist() == [2.0, 2.0, 2.0]
 
 
 def test_the_least_noise_is_half_a_unit_of_the_largest_value_close_by() -> None:
@@ -150,7 +157,7 @@ def test_a_model_takes_the_terms_that_stand_out_from_the_noise() -> None:
     assert (exact.centre, exact.slope) == (1.0, 2.0)
     assert exact.bend == pytest.approx(3.0)
     assert exact.cubic == pytest.approx(5.0)
-    assert exact.off(0.5, 10.0) == pytest.approx(10 - (1 + 1 + 0.75 + 0.625))
+    assert exact.deviation(0.5, 10.0) == pytest.approx(10 - (1 + 1 + 0.75 + 0.625))
     bend, cubic = 6 * h**2, 5 * h**3
     for share, seen in ((7.0, False), (9.0, True)):
         assert bool(Model.of(found, 3, 2.0, bend / share).bend) is seen
@@ -166,7 +173,7 @@ def test_a_jump_can_be_subtracted(place: float, height: float) -> None:
 
     jump, found = Jump(place, height), rungs(function)
     np.testing.assert_allclose(jump.taken_out(found).central, 1.0, atol=1e-12)
-    np.testing.assert_allclose(jump.taken_out(found).beside, found.aside, atol=1e-12)
+    np.testing.assert_allclose(jump.taken_out(found).third_value, found.third, atol=1e-12)
     line = jump.taken_off(lambda t: (t, function(t)))
     for t in (-0.3, -0.2, 0.0, 0.1, 0.3):
         assert line(t) == (t, pytest.approx(t))

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.slopes import Slope, slope
-from gradlab.gradients.slopes.result import NOTHING
+from gradlab.gradients.slopes.result import NO_BAR
 
 Function = Callable[[Any], Any]
 
@@ -335,7 +335,7 @@ def test_an_iteration_that_stops_at_a_tolerance(tolerance: float) -> None:
     assert abs(close.value - wanted) > 10 * close.error
     assert abs(wide.value - wanted) <= wide.error < 1e3 * tolerance
     if tolerance == 1e-6:  # its jumps are as high as those of numbers in float32
-        assert wide.piece == NOTHING
+        assert wide.piece == NO_BAR
     else:
         assert abs(wide.piece.value - close.value) <= wide.piece.error + close.error
 

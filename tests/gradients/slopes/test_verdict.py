@@ -9,11 +9,18 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.slopes import Slope, slope
-from gradlab.gradients.slopes.jumps import CLEARLY
-from gradlab.gradients.slopes.ladder import COARSE, FAR, QUICK, Line, Rungs, SampledLine
-from gradlab.gradients.slopes.verdict import GOOD, is_doubtful, predicts_far_rungs
+from gradlab.gradients.slopes.jumps import NOISE_RATIO
+from gradlab.gradients.slopes.ladder import (
+    COARSE_RUNGS,
+    FAR_RUNGS,
+    QUICK_RUNGS,
+    Line,
+    Rungs,
+    SampledLine,
+)
+from gradlab.gradients.slopes.verdict import GOOD_ERROR, is_doubtful, predicts_far_rungs
 
-STEPS = [2.0**e for e in (*FAR, *QUICK)]
+STEPS = [2.0**e for e in (*FAR_RUNGS, *QUICK_RUNGS)]
 
 
 class Counted:
@@ -43,13 +50,13 @@ def test_a_small_slope_is_exact_if_its_error_is_small_compared_with_slopes_nearb
     """The error may also be small compared with the slope, but at a minimum the slope is 0."""
     for nearby, error, is_poor in ((1.0, 1e-7, False), (1.0, 1e-5, True), (1e-9, 1e-7, True)):
         assert is_doubtful(Slope(1e-9, error, "smooth", nearby=nearby)) is is_poor
-    assert not is_doubtful(Slope(1.0, GOOD / 2, "smooth"))
+    assert not is_doubtful(Slope(1.0, GOOD_ERROR / 2, "smooth"))
 
 
 def test_a_jumping_far_rung_is_not_predicted() -> None:
     """The limit is eight times the noise of a finer rung, whose cubic grows as the step cubed."""
     noise, error = 1e-9, 1e-7
-    grown = CLEARLY * noise * (STEPS[1] / STEPS[2]) ** 3
+    grown = NOISE_RATIO * noise * (STEPS[1] / STEPS[2]) ** 3
     moved = 2 * error * STEPS[1]
     for share, is_predicted in ((0.9, True), (1.1, False)):
         noisy, vague = Slope(1.0, 0.0, "smooth", noise=noise), Slope(1.0, error, "smooth")
@@ -110,7 +117,7 @@ def test_few_coarse_rungs_suffice_in_single_precision_but_for_a_claim() -> None:
     for claimed, is_quick in ((None, True), (0.5, False)):
         line = Counted(single)
         slope(line, bits=23, effort="wide", claimed=claimed)
-        assert (len(line.places) == 3 * len(COARSE) - 1) is is_quick
+        assert (len(line.places) == 3 * len(COARSE_RUNGS) - 1) is is_quick
 
 
 def test_a_poor_slope_gets_twice_as_many_rungs() -> None:

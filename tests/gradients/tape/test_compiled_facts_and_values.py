@@ -279,7 +279,7 @@ def test_without_other_threads_nobody_is_asked(monkeypatch: pytest.MonkeyPatch) 
     for threads, expected in ((1, []), (3, [2])):
         monkeypatch.setattr(blas, "in_use", lambda threads=threads: threads)
         opened = np.zeros(1, np.int64)
-        with sharing.helped(lambda: None, opened):
+        with sharing.with_helpers(lambda: None, opened):
             assert asked == expected
             assert opened[0] == (threads > 1)
         assert opened[0] == 0

@@ -120,7 +120,7 @@ def test_the_first_call_of_machine_code_waits_for_the_thread(soon: None, gate: G
 def test_one_thread_compiles(gate: Gate) -> None:
     f = Tape().value_and_grad(network.loss)
     f(*point(0))
-    compiling = later.Later(f.program)
+    compiling = later.BackgroundCompilation(f.program)
     with ThreadPoolExecutor(8) as executor:
         for _ in executor.map(lambda _: compiling.start(), range(50)):
             pass

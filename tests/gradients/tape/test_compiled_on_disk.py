@@ -134,11 +134,11 @@ def test_too_large_a_file_is_neither_stored_nor_read(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     disk.store(NAME, bytes(100))
-    monkeypatch.setattr(disk, "LARGEST", 131)
+    monkeypatch.setattr(disk, "MAX_FILE_BYTES", 131)
     assert disk.stored(NAME) is None
     disk.store(OTHER, bytes(100))
     assert not file_of(folder, OTHER).exists()
-    monkeypatch.setattr(disk, "LARGEST", 132)
+    monkeypatch.setattr(disk, "MAX_FILE_BYTES", 132)
     assert disk.stored(NAME) == bytes(100)
 
 
@@ -175,7 +175,7 @@ def test_without_descriptors_of_folders_nothing_is_kept(
 def test_files_unused_for_the_longest_time_make_room(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(disk, "MOST", 3 * 132)
+    monkeypatch.setattr(disk, "MAX_FOLDER_BYTES", 3 * 132)
     names = [disk.name_of(str(number)) for number in range(5)]
     for age, name in enumerate(names[:3]):
         disk.store(name, bytes(100))
@@ -188,7 +188,7 @@ def test_files_unused_for_the_longest_time_make_room(
     os.utime(folder / f"{OTHER}.0123.tmp", (0, 0))  # of a process that was killed
     disk.store(names[4], bytes(100))
     assert not [*folder.glob("*.tmp")]
-    assert sum(file.stat().st_size for file in folder.glob("*.code")) <= disk.MOST
+    assert sum(file.stat().st_size for file in folder.glob("*.code")) <= disk.MAX_FOLDER_BYTES
     assert (folder / "mine.txt").exists()
 
 

@@ -10,7 +10,13 @@ from expressions import given, of, program_of
 
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import add_at, put, take
-from gradlab.gradients.tape.compiled.plan import CHAIN, MOST, FusedLoop, Indexed, plan
+from gradlab.gradients.tape.compiled.plan import (
+    MAX_LOOP_OPERATIONS,
+    MAX_RECOMPUTED_OPERATIONS,
+    FusedLoop,
+    Indexed,
+    plan,
+)
 from gradlab.program.ir import Node, name_of
 from gradlab.program.primitives import DOT
 
@@ -104,8 +110,8 @@ def test_a_cheap_value_is_computed_again_and_a_dear_one_is_stored() -> None:
 
 @pytest.mark.parametrize("more", [0, 1])
 def test_a_long_chain_is_stored(more: int) -> None:
-    steps, stored = planned(around_a_product(chain(CHAIN + more, SQUARE)))
-    assert steps[-1] == "5x5: " + "add " * (0 if more else CHAIN) + "multiply"
+    steps, stored = planned(around_a_product(chain(MAX_RECOMPUTED_OPERATIONS + more, SQUARE)))
+    assert steps[-1] == "5x5: " + "add " * (0 if more else MAX_RECOMPUTED_OPERATIONS) + "multiply"
     assert ("add" in stored) == bool(more)
 
 
@@ -118,8 +124,8 @@ def test_a_cheap_value_of_a_dear_one_is_computed_from_the_stored_one() -> None:
 
 
 def test_a_loop_grows_up_to_a_number_of_operations() -> None:
-    steps, _ = planned(chain(MOST + 3, A))
-    assert [step.count("add") for step in steps] == [MOST, 3]
+    steps, _ = planned(chain(MAX_LOOP_OPERATIONS + 3, A))
+    assert [step.count("add") for step in steps] == [MAX_LOOP_OPERATIONS, 3]
 
 
 def test_indices_and_regions() -> None:

@@ -32,10 +32,10 @@ X, LABELS = RNG.random((67, 30)), RNG.integers(0, 3, 67)
 
 def share_small_steps(set_attribute: Any) -> None:
     """Have four threads share small steps as well, also on fewer processors."""
-    set_attribute(chunks, "SHARED", 1000)
+    set_attribute(chunks, "MIN_SHARED_WORK", 1000)
     for module in (products, loops):
-        set_attribute(module, "STEP", 100)
-    set_attribute(products, "FEWEST", 6)
+        set_attribute(module, "MIN_STEP_WORK", 100)
+    set_attribute(products, "MIN_CHUNK_ROWS", 6)
     set_attribute(blas, "in_use", lambda: 4)
     set_attribute(affinity, "elsewhere", lambda: None)
 
@@ -100,7 +100,7 @@ def test_fused_loops_are_shared(shared: None, dtype: Any, monkeypatch: pytest.Mo
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(12))
 def test_random_programs_are_shared(shared: None, seed: int, monkeypatch: Any) -> None:
-    monkeypatch.setattr(chunks, "SHARED", 0)
+    monkeypatch.setattr(chunks, "MIN_SHARED_WORK", 0)
     assert check(steps_of(KNOWN, seed, 14), (np.float32, np.float64)[seed % 2], seed)
 
 

@@ -10,7 +10,7 @@ from expressions import given, of, program_of
 
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.plan import FusedLoop, Step, plan
-from gradlab.gradients.tape.compiled.storage import ALIGNMENT, FIRST, Storage, members_of
+from gradlab.gradients.tape.compiled.storage import ALIGNMENT, FIRST_OFFSET, Storage, members_of
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
 from gradlab.program.primitives import DOT
@@ -51,18 +51,18 @@ def test_places_are_used_again() -> None:
     for _ in range(4):
         value = dot(value, value)
     storage, _, _, places = stored(value)
-    assert storage.nbytes == FIRST + 2 * 8 * 8 * 8
-    assert sorted({start for start, _ in places.values()}) == [FIRST, FIRST + 512]
+    assert storage.nbytes == FIRST_OFFSET + 2 * 8 * 8 * 8
+    assert sorted({start for start, _ in places.values()}) == [FIRST_OFFSET, FIRST_OFFSET + 512]
 
 
 def test_values_are_aligned_and_rows_come_after_them() -> None:
     storage, _, _, places = stored(dot(given("a", (3, 5)), given("b", (5, 3))))
-    assert [start for start, _ in places.values()] == [FIRST]
-    assert storage.nbytes == FIRST + 2 * ALIGNMENT  # 72 bytes
+    assert [start for start, _ in places.values()] == [FIRST_OFFSET]
+    assert storage.nbytes == FIRST_OFFSET + 2 * ALIGNMENT  # 72 bytes
     storage.block(72)
-    assert storage.nbytes == FIRST + 4 * ALIGNMENT
+    assert storage.nbytes == FIRST_OFFSET + 4 * ALIGNMENT
     storage.block(ALIGNMENT)
-    assert storage.nbytes == FIRST + 5 * ALIGNMENT
+    assert storage.nbytes == FIRST_OFFSET + 5 * ALIGNMENT
 
 
 def test_numbers_and_sums_of_columns_have_places() -> None:

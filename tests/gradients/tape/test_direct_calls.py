@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gradlab.gradients.tape.comparing import Seen, seen_params
-from gradlab.gradients.tape.direct import Direct
-from gradlab.gradients.tape.recorded import NO_END, Replayable
+from gradlab.gradients.tape.comparing import DataSnapshot, seen_params
+from gradlab.gradients.tape.direct import DirectCalls
+from gradlab.gradients.tape.recorded import UNLIMITED_CALLS, Replayable
 
 A, B, X = np.array([3.0, 4.0]), np.array(12.0), np.ones(2)
 NORM = 13.0**2
@@ -38,7 +38,7 @@ def tape_of(params: Any, **facts: Any) -> Any:
 def answer(tape: Any, params: Any, verify: int | None = None, key: Any = None) -> Any:
     keys = iter(["before", key or "before", "before", "before", "before"])
     surroundings: Any = SimpleNamespace(key=lambda: next(keys))
-    return Direct(tape, surroundings, verify).answer(params, (X,))
+    return DirectCalls(tape, surroundings, verify).answer(params, (X,))
 
 
 BOTH = {"a": A, "b": B}
@@ -65,7 +65,7 @@ def test_a_call_is_answered_with_the_arrays_in_order() -> None:
         (BOTH, {"value": np.nan}, {}),
         (BOTH, {"value": np.inf}, {}),
         (BOTH, {"params_seen": seen_params(1.0, [A, B])}, {}),
-        (BOTH, {"data_seen": Seen([np.zeros(2)])}, {}),
+        (BOTH, {"data_seen": DataSnapshot([np.zeros(2)])}, {}),
     ],
 )
 def test_other_calls_need_their_key(params: Any, facts: Any, options: Any) -> None:
@@ -81,9 +81,9 @@ def test_other_calls_need_their_key(params: Any, facts: Any, options: Any) -> No
 
 def test_parameters_with_another_norm_are_new() -> None:
     """The sum of squares is computed once, and compared with the norm that machine code returns."""
-    tape = tape_of(BOTH, params_seen=seen_params(NORM, [A, B]), data_seen=Seen([X]))
+    tape = tape_of(BOTH, params_seen=seen_params(NORM, [A, B]), data_seen=DataSnapshot([X]))
     surroundings: Any = SimpleNamespace(key=lambda: "before")
-    direct = Direct(tape, surroundings, None)
+    direct = DirectCalls(tape, surroundings, None)
     for _ in range(2):
         assert direct.answer(BOTH, (X,)) is not None
     tape.norm = NORM + 1
@@ -107,7 +107,7 @@ def test_parameters_with_another_norm_are_new() -> None:
 def test_arrays_alone_are_for_direct_calls(
     params: Any, args: Any, facts: Any, is_direct: bool
 ) -> None:
-    assert Direct.is_for(tape_of(params, **facts), params, args) is is_direct
+    assert DirectCalls.is_for(tape_of(params, **facts), params, args) is is_direct
 
 
 # Many calls at once
@@ -116,7 +116,7 @@ def test_arrays_alone_are_for_direct_calls(
 @pytest.mark.parametrize(
     ("facts", "every", "calls"),
     [
-        ({}, None, NO_END),
+        ({}, None, UNLIMITED_CALLS),
         ({}, 10, 7),
         ({"replays": 9}, 10, 0),
         ({"replays": 10}, 10, 9),
@@ -125,7 +125,7 @@ def test_arrays_alone_are_for_direct_calls(
         ({"is_due": True}, 10, 0),
         ({"native": None}, 10, 0),
         ({"params_seen": [1.0]}, 10, 0),
-        ({"data_seen": Seen([X])}, 10, 0),
+        ({"data_seen": DataSnapshot([X])}, 10, 0),
     ],
 )
 def test_calls_are_answered_at_once_up_to_the_next_comparison(

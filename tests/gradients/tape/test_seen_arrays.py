@@ -8,22 +8,22 @@ import numpy as np
 import pytest
 
 from gradlab.gradients.tape.comparing import (
-    SAMPLE,
-    WHOLE,
-    Seen,
+    MAX_FULLY_COMPARED_BYTES,
+    SAMPLED_ENTRIES,
+    DataSnapshot,
     agree,
     are_finite,
     seen_params,
     squared_norm,
 )
 
-LONG = WHOLE // 8 * 4
+LONG = MAX_FULLY_COMPARED_BYTES // 8 * 4
 """Entries of an array that is too large to be compared in full at each call."""
 
 
 def test_the_same_arrays_count_as_the_same_data_without_a_comparison() -> None:
     a, b = np.zeros(LONG), np.zeros(3)
-    seen = Seen([a, b])
+    seen = DataSnapshot([a, b])
     a[:] = 1.0
     assert seen.is_of([a, b])
     assert not seen.is_of([b, a])
@@ -33,13 +33,13 @@ def test_the_same_arrays_count_as_the_same_data_without_a_comparison() -> None:
 
 def test_copies_are_the_same_data() -> None:
     a, b = np.arange(float(LONG)), np.zeros(3)
-    seen = Seen([a, b])
+    seen = DataSnapshot([a, b])
     assert all(seen.is_of([a.copy(), b.copy()]) for _ in range(5))
 
 
 def test_a_small_array_is_compared_in_full_at_each_call() -> None:
-    a = np.zeros(WHOLE // 8)
-    seen, other = Seen([a]), a.copy()
+    a = np.zeros(MAX_FULLY_COMPARED_BYTES // 8)
+    seen, other = DataSnapshot([a]), a.copy()
     other[1] = 1.0
     assert not any(seen.is_of([other]) for _ in range(5))
 
@@ -47,18 +47,18 @@ def test_a_small_array_is_compared_in_full_at_each_call() -> None:
 def test_a_large_array_is_compared_by_a_sample_and_sometimes_in_full() -> None:
     """All entries are compared at calls 1, 2, 4, 8, some 64 entries at the others."""
     a = np.zeros(LONG)
-    seen, other = Seen([a]), a.copy()
+    seen, other = DataSnapshot([a]), a.copy()
     other[1] = 1.0
     assert [seen.is_of([other]) for _ in range(9)] == [
         False, False, True, False, True, True, True, False, True
     ]  # fmt: skip
     sampled = a.copy()
-    sampled[LONG // SAMPLE] = 1.0
+    sampled[LONG // SAMPLED_ENTRIES] = 1.0
     assert not any(seen.is_of([sampled]) for _ in range(9))
 
 
 def test_a_deleted_array_is_compared_by_its_former_content() -> None:
-    seen = Seen([np.arange(4.0)])
+    seen = DataSnapshot([np.arange(4.0)])
     assert seen.is_of([np.arange(4.0)])
     assert not seen.is_of([np.arange(1.0, 5.0)])
 

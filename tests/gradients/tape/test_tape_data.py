@@ -27,7 +27,7 @@ from gradlab.gradients.tape import comparing
 from gradlab.gradients.tape.recorder import record_gradient
 from gradlab.params import flatten
 from gradlab.program.ir import Node, Program, name_of
-from gradlab.program.numbers import MANY
+from gradlab.program.numbers import MAX_RECORDINGS
 from gradlab.program.passes import optimise, remove_dead
 from gradlab.program.primitives import may_raise
 from gradlab.program.record import record
@@ -390,9 +390,11 @@ def test_numbers_that_stay_are_constants() -> None:
 )
 def test_numbers_that_cannot_be_inputs(loss: Any, match: str) -> None:
     f = refused(
-        loss, *[(W, i) for i in range(2 * MANY)], match=rf"(?s)number changes.* i,.*{match}"
+        loss,
+        *[(W, i) for i in range(2 * MAX_RECORDINGS)],
+        match=rf"(?s)number changes.* i,.*{match}",
     )
-    assert f.cache_info.recordings <= MANY + 1
+    assert f.cache_info.recordings <= MAX_RECORDINGS + 1
 
 
 def test_numbers_behave_as_in_python() -> None:
@@ -419,10 +421,10 @@ def test_variables_that_differ_at_each_call() -> None:
     f = Tape().value_and_grad(loss)
     match = r"closes over changes .*data\.py, line"
     with pytest.warns(UntraceableWarning, match=match) as caught:  # noqa: PT031
-        for step in range(2 * MANY):
+        for step in range(2 * MAX_RECORDINGS):
             assert f(W)[1][0, 0] == step
     assert len(caught) == 1
-    assert f.cache_info.recordings == MANY + 1
+    assert f.cache_info.recordings == MAX_RECORDINGS + 1
 
 
 def test_large_integers_stay_constants() -> None:
@@ -431,7 +433,7 @@ def test_large_integers_stay_constants() -> None:
     for first in (2**62, 2**70):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", UntraceableWarning)
-            for i in range(first, first + 2 * MANY):
+            for i in range(first, first + 2 * MAX_RECORDINGS):
                 assert f(W, i)[1][0, 0] == float((i + i) % 7)
 
 

@@ -267,7 +267,7 @@ def with_others(maxima: set[Node], program: Program) -> Program:
     nodes: list[Node] = []
     for node in program.nodes:
         operands = tuple(replaced.get(o, o) if isinstance(o, Node) else o for o in node.operands)
-        nodes.append(node.on(operands))
+        nodes.append(node.with_operands(operands))
         replaced[node] = nodes[-1]
         if node in maxima:
             nodes.append(Node(np.add, (nodes[-1], 0.25), {}, node.shape, node.dtype))

@@ -55,7 +55,7 @@ __all__ = [
     "require_known",
 ]
 
-_COMPILING = held_at_forks()
+_COMPILE_LOCK = held_at_forks()
 """Held while LLVM works, which has a lock of its own."""
 
 
@@ -110,7 +110,7 @@ def compile_steps(*args: Any) -> Steps:
 def _compiling() -> Iterator[None]:
     require_known()
     try:
-        with _COMPILING:
+        with _COMPILE_LOCK:
             yield
     except UnsupportedError:
         raise

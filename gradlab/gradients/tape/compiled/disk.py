@@ -18,13 +18,13 @@ from contextlib import contextmanager, suppress
 
 from gradlab import files
 
-LARGEST = 16 * 2**20
+MAX_FILE_BYTES = 16 * 2**20
 """Bytes of the largest file, far more than 2,000 operations take, the most that is compiled."""
 
-MOST = 64 * 2**20
+MAX_FOLDER_BYTES = 64 * 2**20
 """Bytes of all files together: some thousand networks, whose code has 10 to 60 kB each."""
 
-SUFFIX, UNFINISHED = ".code", ".tmp"
+CODE_SUFFIX, UNFINISHED_SUFFIX = ".code", ".tmp"
 
 
 def name_of(*parts: str) -> str:
@@ -45,13 +45,13 @@ def stored(name: str) -> bytes | None:
     """Return the machine code of this name, or None if there is none that can be trusted."""
     with suppress(OSError), _opened() as directory:
         flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
-        with os.fdopen(os.open(name + SUFFIX, flags, dir_fd=directory), "rb") as file:
+        with os.fdopen(os.open(name + CODE_SUFFIX, flags, dir_fd=directory), "rb") as file:
             if not _is_private(os.fstat(file.fileno())):
                 return None
-            content = bytes(files.up_to(file, LARGEST + 1))
+            content = bytes(files.up_to(file, MAX_FILE_BYTES + 1))
         digest, code = content[:32], content[32:]
-        if len(content) <= LARGEST and digest == _digest(name, code):
-            os.utime(name + SUFFIX, dir_fd=directory, follow_symlinks=False)  # it is in use
+        if len(content) <= MAX_FILE_BYTES and digest == _digest(name, code):
+            os.utime(name + CODE_SUFFIX, dir_fd=directory, follow_symlinks=False)  # it is in use
             return code
     return None
 
@@ -61,10 +61,10 @@ def store(name: str, code: bytes) -> None:
 
     The files that have been unused for the longest time make room for it.
     """
-    if len(code) + 32 > LARGEST:
+    if len(code) + 32 > MAX_FILE_BYTES:
         return
     with suppress(OSError), _opened(create=True) as directory:
-        unfinished = f"{name}.{secrets.token_hex(8)}{UNFINISHED}"
+        unfinished = f"{name}.{secrets.token_hex(8)}{UNFINISHED_SUFFIX}"
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
         file = os.open(unfinished, flags, 0o600, dir_fd=directory)
         try:
@@ -72,7 +72,7 @@ def store(name: str, code: bytes) -> None:
                 files.write_all(file, _digest(name, code) + code)
             finally:
                 os.close(file)
-            os.replace(unfinished, name + SUFFIX, src_dir_fd=directory, dst_dir_fd=directory)
+            os.replace(unfinished, name + CODE_SUFFIX, src_dir_fd=directory, dst_dir_fd=directory)
         except BaseException:
             with suppress(OSError):
                 os.unlink(unfinished, dir_fd=directory)
@@ -114,13 +114,13 @@ def _make_room(directory: int) -> None:
     """Remove the oldest files, as long as there are too many."""
     found = []
     for name in os.listdir(directory):
-        if name.endswith((SUFFIX, UNFINISHED)):
+        if name.endswith((CODE_SUFFIX, UNFINISHED_SUFFIX)):
             with suppress(FileNotFoundError):  # another process has removed it
                 status = os.stat(name, dir_fd=directory, follow_symlinks=False)
                 found.append((status.st_mtime_ns, name, status.st_size))
     total = sum(size for _, _, size in found)
     for _, name, size in sorted(found):
-        if total <= MOST:
+        if total <= MAX_FOLDER_BYTES:
             break
         with suppress(FileNotFoundError):
             os.unlink(name, dir_fd=directory)

@@ -24,41 +24,52 @@ from gradlab.program.ir import Node
 DECLINED = -np.inf
 """What the function returns for arrays that the code was not made for."""
 
-PAUSE, CALLS = 8 * (1 + len(DTYPES)), 8 * (2 + len(DTYPES))
+PAUSE_OFFSET, CALLS_OFFSET = 8 * (1 + len(DTYPES)), 8 * (2 + len(DTYPES))
 """Where in the table the address of `pause` is, and those of NumPy's inner loops, in bytes.
 
 Before them are the addresses of ``ndarray`` and of the dtypes."""
 
-ITEMS = object.__basicsize__ + 8  # of a tuple
+ITEMS_OFFSET = object.__basicsize__ + 8  # of a tuple
 DATA, NDIM, DIMENSIONS, DTYPE, FLAGS = 16, 24, 32, 56, 64  # of an array
 
-READABLE = 0x0001 | 0x0100  # in C order and aligned
-WRITABLE = READABLE | 0x0400
+READABLE_FLAGS = 0x0001 | 0x0100  # in C order and aligned
+WRITABLE_FLAGS = READABLE_FLAGS | 0x0400
 
 
 def layout_is_known() -> bool:
     """Tell whether arrays and tuples lie in memory as the code expects."""
-    if struct.calcsize("P") != 8 or ITEMS != 24:
+    if struct.calcsize("P") != 8 or ITEMS_OFFSET != 24:
         return False
     array = np.arange(6.0).reshape(2, 3)
     array.flags.writeable = False
     given = (array,)
     found = [
         _read(id(given) + 16, ctypes.c_long),
-        _read(id(given) + ITEMS, ctypes.c_void_p),
+        _read(id(given) + ITEMS_OFFSET, ctypes.c_void_p),
         _read(id(array) + 8, ctypes.c_void_p),
         _read(id(array) + DATA, ctypes.c_void_p),
         _read(id(array) + NDIM, ctypes.c_int),
         _read(id(array) + DTYPE, ctypes.c_void_p),
-        _read(id(array) + FLAGS, ctypes.c_int) & WRITABLE,
+        _read(id(array) + FLAGS, ctypes.c_int) & WRITABLE_FLAGS,
     ]
-    wanted = [1, id(array), id(np.ndarray), array.ctypes.data, 2, id(np.dtype(float)), READABLE]
+    wanted = [
+        1,
+        id(array),
+        id(np.ndarray),
+        array.ctypes.data,
+        2,
+        id(np.dtype(float)),
+        READABLE_FLAGS,
+    ]
     shape = _read(id(array) + DIMENSIONS, ctypes.c_void_p)
     if found != wanted or not shape:
         return False
     array.flags.writeable = True
     lengths = [_read(shape + 8 * axis, ctypes.c_int64) for axis in (0, 1)]
-    return lengths == [2, 3] and _read(id(array) + FLAGS, ctypes.c_int) & WRITABLE == WRITABLE
+    return (
+        lengths == [2, 3]
+        and _read(id(array) + FLAGS, ctypes.c_int) & WRITABLE_FLAGS == WRITABLE_FLAGS
+    )
 
 
 def _read(address: int, kind: Any) -> Any:
@@ -110,13 +121,13 @@ def check_arrays(
         return text.do(f"icmp eq {kind} {value}, {wanted}")
 
     require([same("i64", field("%tuple", 16, "i64"), len(arrays))])
-    items = [field("%tuple", ITEMS + 8 * i, "ptr") for i in range(len(arrays))]
+    items = [field("%tuple", ITEMS_OFFSET + 8 * i, "ptr") for i in range(len(arrays))]
     array_type = field("%table", 0, "i64")
     require([same("i64", field(item, 8, "i64"), array_type) for item in items])
     conditions = []
     for position, (node, item) in enumerate(zip(arrays, items, strict=True)):
         is_out = len(inputs) <= position < len(inputs) + len(outs)
-        flags = WRITABLE if is_out else READABLE
+        flags = WRITABLE_FLAGS if is_out else READABLE_FLAGS
         dtype = field("%table", 8 + 8 * DTYPES.index(dtype_of(node)), "i64")
         found = text.do(f"and i32 {field(item, FLAGS, 'i32')}, {flags}")
         conditions += [
@@ -133,12 +144,14 @@ def check_arrays(
         pointers.append(field(item, DATA, "ptr"))
     require(conditions)
     at = [*zip(pointers, arrays, strict=True)][len(inputs) :]
-    require([_apart(text, out, other) for out in at[: len(outs)] for other in at[len(outs) :]])
+    require(
+        [_share_no_memory(text, out, other) for out in at[: len(outs)] for other in at[len(outs) :]]
+    )
     for position, pointer in enumerate(pointers):
         text.put(f"store ptr {pointer}, ptr {text.at('%p', position, 'ptr')}")
 
 
-def _apart(text: Text, out: tuple[str, Node], other: tuple[str, Node]) -> str:
+def _share_no_memory(text: Text, out: tuple[str, Node], other: tuple[str, Node]) -> str:
     """Write whether two arrays share no memory. Python has compared results with inputs."""
     ends = []
     for (_, node), start in zip((out, other), (out[0], other[0]), strict=True):

@@ -14,7 +14,7 @@ from gradlab.program.ir import Node, Program, name_of
 from gradlab.program.pieces import is_plain_reduction, is_uniform, shape_of
 from gradlab.program.primitives import DOT, REDUCTIONS
 
-STRIP = 2048
+STRIP_ENTRIES = 2048
 """Largest number of lanes at once, in entries: several values of a strip fit into the L1 cache."""
 
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
@@ -134,7 +134,7 @@ class Facts:
         if own != extents and not is_column:
             return None
         place = self._use(written, shape, extents)
-        rows = place.strides[-1] == 0 and all(place.strides[:-1]) and extents[-1] <= STRIP
+        rows = place.strides[-1] == 0 and all(place.strides[:-1]) and extents[-1] <= STRIP_ENTRIES
         accesses = self._operands[node][: -1 if node.primitive in (put, take) else None]
         uses = [self._use(access, shape, extents) for access in accesses]
         return Role(uses, place, is_column, self.is_reduction(node) and not is_column and rows)

@@ -44,7 +44,7 @@ from gradlab.program.primitives import DOT, FULL, SUM, Kind, kind_of
 from gradlab.program.rewrite import rebuild, rewrite
 from gradlab.program.stand_ins import accumulate, scatter
 
-FEW_ROWS = 6
+MIN_BLOCKED_ROWS = 6
 """Rows below which a product with a transposed matrix is a dot product for each entry."""
 
 
@@ -74,7 +74,7 @@ def form_of(node: Node) -> Any:
         return _RULES[node.primitive](node)
     if inner_loop(node) is None or all(_has(operand, node.dtype) for operand in node.operands):
         return node
-    return node.on(
+    return node.with_operands(
         tuple(x if _has(x, node.dtype) else _converted(x, node.dtype) for x in node.operands)
     )
 
@@ -106,7 +106,7 @@ def _product(node: Node) -> Any:
         return reshaped(elementwise(np.multiply, node.dtype, a2, b2), node.shape)
     if n == 1:
         return _sums_of_products(node, a2, reshaped(b2, (1, k)))
-    if m < FEW_ROWS and _is_transposed(b2):
+    if m < MIN_BLOCKED_ROWS and _is_transposed(b2):
         return _sums_of_products(node, reshaped(a2, (m, 1, k)), transposed(b2))
     return reshaped(Node(DOT, (a2, b2), {}, (m, n), node.dtype), node.shape)
 
@@ -303,7 +303,7 @@ def own_totals(program: Program) -> Program:
                 copied = (operands[0],)
                 operands[0] = Node(np.positive, copied, {}, node.shape, node.dtype)
         if any(a is not b for a, b in zip(operands, node.operands, strict=True)):
-            replaced[node] = node.on(tuple(operands))
+            replaced[node] = node.with_operands(tuple(operands))
     return rebuild(program, current)
 
 

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled.chunks import STEP, write_shared
-from gradlab.gradients.tape.compiled.facts import STRIP, Facts
+from gradlab.gradients.tape.compiled.chunks import MIN_STEP_WORK, write_shared
+from gradlab.gradients.tape.compiled.facts import STRIP_ENTRIES, Facts
 from gradlab.gradients.tape.compiled.forms import put, take
 from gradlab.gradients.tape.compiled.kinds import dtype_of, memory_type, power_of_two, type_of
 from gradlab.gradients.tape.compiled.members import Member, members_in
@@ -26,19 +26,19 @@ from gradlab.gradients.tape.compiled.reductions import (
     neutral,
     start_totals,
 )
-from gradlab.gradients.tape.compiled.sharing import CHUNKS
+from gradlab.gradients.tape.compiled.sharing import CHUNKS_PER_PRODUCT
 from gradlab.gradients.tape.compiled.storage import Storage, aligned
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Access
 from gradlab.program.ir import Node
 
-UNROLLED = 4
+UNROLLED_VECTORS = 4
 """Vectors that are written one after the other; a sum has as many parts, which are independent."""
 
-LONGEST = 16
+MAX_UNROLLED_OPERATIONS = 16
 """Number of operations of a phase up to which its vectors are written one after the other."""
 
-JOINED = 1 << 20
+MAX_JOINED_BYTES = 1 << 20
 """Bytes up to which each chunk has a part of a loop's reductions: they stay in the L2 cache."""
 
 
@@ -67,7 +67,7 @@ class LoopWriter:
         for member in self._members.values():
             if member.reduces and not member.row_reduces and not member.is_total:
                 start_totals(text, storage.vector, member.node, storage.pointer(member.node))
-        rows = -(-self._outer // CHUNKS)
+        rows = -(-self._outer // CHUNKS_PER_PRODUCT)
         joined = [member.node for member in self._members.values() if self._is_joined(member)]
         if not (is_shared and self._can_be_shared(joined)):
             self._rows_between(0, self._outer)
@@ -98,17 +98,17 @@ class LoopWriter:
         """Tell whether the loop is large, and its chunks write to memory of their own."""
         work = 10 * prod(self._extents) * len(self._members)
         indexed = any(node.primitive in (put, take) for node in self._members)
-        nbytes = CHUNKS * sum(map(self._storage.nbytes_of, joined))
+        nbytes = CHUNKS_PER_PRODUCT * sum(map(self._storage.nbytes_of, joined))
         is_one_row = len(self._extents) == 1
         columns = is_one_row and any(member.is_column for member in self._members.values())
-        is_apart = not indexed and not columns and nbytes <= JOINED
-        return is_apart and self._outer > 1 and work >= STEP
+        is_apart = not indexed and not columns and nbytes <= MAX_JOINED_BYTES
+        return is_apart and self._outer > 1 and work >= MIN_STEP_WORK
 
     @property
     def _outer(self) -> int:
         """The number of rows of the outermost loop: of strips, where there is one row."""
         extents = self._extents
-        return extents[0] if len(extents) > 1 else max(1, extents[0] // STRIP)
+        return extents[0] if len(extents) > 1 else max(1, extents[0] // STRIP_ENTRIES)
 
     def _rows_between(self, start: Any, count: Any) -> None:
         """Write a part of the outermost loop."""
@@ -127,15 +127,15 @@ class LoopWriter:
         if axis < last:
             text.loop(count, lambda i: self._rows(axis + 1, [*indices, text.add(i, start)]))
             return
-        full, rest = divmod(lanes, STRIP)
+        full, rest = divmod(lanes, STRIP_ENTRIES)
         if axis or not full:
             count = full
 
         def strip(s: Any) -> None:
-            self._row([*indices, text.mul(text.add(s, start), STRIP)], STRIP)
+            self._row([*indices, text.mul(text.add(s, start), STRIP_ENTRIES)], STRIP_ENTRIES)
 
         def end() -> None:
-            self._row([*indices, full * STRIP], rest)
+            self._row([*indices, full * STRIP_ENTRIES], rest)
 
         text.loop(count, strip)
         if rest and count == full:
@@ -194,10 +194,10 @@ class LoopWriter:
 
     def _buffer(self, dtype: np.dtype[Any]) -> str:
         """Return memory for a row; each chunk has its own."""
-        nbytes = aligned(min(self._extents[-1], STRIP) * dtype.itemsize)
+        nbytes = aligned(min(self._extents[-1], STRIP_ENTRIES) * dtype.itemsize)
         if not self._is_chunk:
             return self._storage.block(nbytes)
-        every = self._storage.block(CHUNKS * nbytes)
+        every = self._storage.block(CHUNKS_PER_PRODUCT * nbytes)
         name, first = self._text.name("b"), self._text.first
         first.append(f"{name}_at = mul i64 %chunk, {nbytes}")
         first.append(f"{name} = getelementptr i8, ptr {every}, i64 {name}_at")
@@ -264,7 +264,7 @@ class LoopWriter:
     def _over_lanes(self, count: int, body: Any, operations: int) -> None:
         lanes, text = self._lanes, self._text
         vectors, rest = divmod(count, lanes)
-        unrolled = UNROLLED if operations <= LONGEST else 1
+        unrolled = UNROLLED_VECTORS if operations <= MAX_UNROLLED_OPERATIONS else 1
         looped = vectors // unrolled if vectors > unrolled else 0
 
         def several(i: Any) -> None:
@@ -273,9 +273,9 @@ class LoopWriter:
 
         text.loop(looped, several)
         for vector in range(looped * unrolled, vectors):
-            body(vector * lanes, lanes, vector % UNROLLED)
+            body(vector * lanes, lanes, vector % UNROLLED_VECTORS)
         if rest:
-            body(vectors * lanes, rest, vectors % UNROLLED)
+            body(vectors * lanes, rest, vectors % UNROLLED_VECTORS)
 
     def _point(self, member: Member, j: Any, lanes_here: int, part: int) -> None:
         """Write one member for one vector."""
@@ -389,7 +389,7 @@ class LoopWriter:
     def _start_parts(self, member: Member) -> None:
         vector = f"<{self._lanes} x {type_of(dtype_of(member.node))}>"
         if not member.parts:
-            count = min(UNROLLED, -(-self._extents[-1] // self._lanes))
+            count = min(UNROLLED_VECTORS, -(-self._extents[-1] // self._lanes))
             member.parts = [self._text.on_stack(vector) for _ in range(count)]
         start = self._text.splat(neutral(member.node), dtype_of(member.node), self._lanes)
         for part in member.parts:

@@ -17,7 +17,7 @@ from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.values import Access
 from gradlab.program.ir import Node
 
-WHOLE = 1 << 17
+MAX_LOOP_SUM = 1 << 17
 """Entries up to which a total has accumulators for the whole loop; above, for each row, as the
 round-off of a sum grows with the number of terms that are added one after the other."""
 
@@ -65,7 +65,8 @@ def _member(
     one = reduces and not row_reduces and not is_column and not any(place.strides)
     return Member(
         node, uses, place, phase, is_column, is_call, reduces, row_reduces,
-        is_total=one and prod(loop.extents) <= WHOLE, is_stored=storage.is_stored_by(node, loop),
+        is_total=one and prod(loop.extents) <= MAX_LOOP_SUM,
+        is_stored=storage.is_stored_by(node, loop),
     )  # fmt: skip
 
 

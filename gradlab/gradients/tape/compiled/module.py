@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from gradlab.gradients.tape.compiled import chunks, sharing
-from gradlab.gradients.tape.compiled.entry import CALLS, PAUSE, check_arrays
+from gradlab.gradients.tape.compiled.entry import CALLS_OFFSET, PAUSE_OFFSET, check_arrays
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import (
     UnsupportedError,
@@ -25,7 +25,7 @@ from gradlab.gradients.tape.compiled.loops import LoopWriter
 from gradlab.gradients.tape.compiled.plan import FusedLoop, Product, Step, plan
 from gradlab.gradients.tape.compiled.products import ProductWriter, Tile
 from gradlab.gradients.tape.compiled.reductions import folded, write_add_at
-from gradlab.gradients.tape.compiled.sharing import CHUNKS
+from gradlab.gradients.tape.compiled.sharing import CHUNKS_PER_PRODUCT
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Values, with_copies
@@ -33,7 +33,7 @@ from gradlab.program.ir import Node, Program, name_of, reachable
 from gradlab.program.pieces import dtype_of, is_number, shape_of, size
 from gradlab.program.primitives import DOT, FULL, SUM
 
-MOST = 2000
+MAX_COMPILED_OPERATIONS = 2000
 """Number of operations above which LLVM would take more than a few seconds."""
 
 
@@ -73,8 +73,10 @@ def write_module(program: Program, tile: Tile) -> Module:
     UnsupportedError
         If the program has something that the planner does not know.
     """
-    if len(program.nodes) > MOST:
-        raise UnsupportedError(f"it has {len(program.nodes)} operations, more than {MOST}")
+    if len(program.nodes) > MAX_COMPILED_OPERATIONS:
+        raise UnsupportedError(
+            f"it has {len(program.nodes)} operations, more than {MAX_COMPILED_OPERATIONS}"
+        )
     read = {*reachable(program.inputs, program.roots)}
     for node in program.nodes:
         # It is there because it may raise an error. A known index was right when it was recorded.
@@ -97,11 +99,11 @@ def write_module(program: Program, tile: Tile) -> Module:
     arrays = [*program.inputs, *leaves, *constants]
     readable = {node: i for i, node in enumerate(arrays) if i < len(program.inputs)}
     readable |= {node: len(program.inputs) + count + i for i, node in enumerate(constants)}
-    text.first.append(f"%calls = getelementptr i8, ptr %table, i64 {CALLS}")
-    text.first.append(f"%yield_at = getelementptr i8, ptr %table, i64 {PAUSE}")
+    text.first.append(f"%calls = getelementptr i8, ptr %table, i64 {CALLS_OFFSET}")
+    text.first.append(f"%yield_at = getelementptr i8, ptr %table, i64 {PAUSE_OFFSET}")
     text.first.append("%yield = load ptr, ptr %yield_at")
     storage = Storage(text, facts, steps, stored, readable, positions, tile.vector)
-    text.put(f"store ptr %table, ptr {text.at('%m', chunks.TABLE, 'i8')}")
+    text.put(f"store ptr %table, ptr {text.at('%m', chunks.TABLE_OFFSET, 'i8')}")
     squares, is_large, is_shared = _Squares(text, storage), _is_large(steps, facts), False
     for step in steps:
         if isinstance(step, FusedLoop):
@@ -119,7 +121,7 @@ def write_module(program: Program, tile: Tile) -> Module:
     call = head.function(
         "define double @call(ptr %tuple, ptr %m, ptr %table)", "ret double 0xFFF0000000000000"
     )
-    source = "\n".join([sharing.FUNCTIONS * is_shared, *text.functions.values(), run, call])
+    source = "\n".join([sharing.LLVM_FUNCTIONS * is_shared, *text.functions.values(), run, call])
     values = tuple(array for _, array in facts.constants)
     return Module(source, storage.nbytes, values, tuple(storage.calls), tuple(steps), is_shared)
 
@@ -127,7 +129,7 @@ def write_module(program: Program, tile: Tile) -> Module:
 def _is_large(steps: Sequence[Step], facts: Facts) -> bool:
     """Tell whether threads are worth waking for the products of a program."""
     shapes = [[a.shape for a in facts.accesses(s.node)] for s in steps if isinstance(s, Product)]
-    return sum(2 * m * k * n for (m, k), (_, n) in shapes) >= chunks.SHARED
+    return sum(2 * m * k * n for (m, k), (_, n) in shapes) >= chunks.MIN_SHARED_WORK
 
 
 def _with_outs(program: Program) -> Program:
@@ -205,7 +207,10 @@ class _Squares:
                 key = which, entries(node)
                 lanes = self._storage.vector // entries(node).itemsize
                 if key not in self._kept:
-                    self._kept[key] = self._storage.block(CHUNKS * self._storage.vector), lanes
+                    self._kept[key] = (
+                        self._storage.block(CHUNKS_PER_PRODUCT * self._storage.vector),
+                        lanes,
+                    )
                     zero = f"<{lanes} x {type_of(entries(node))}> zeroinitializer"
                     for part in self._parts(key):
                         self._text.put(f"store {zero}, ptr {part}")
@@ -224,7 +229,7 @@ class _Squares:
 
     def _parts(self, key: tuple[str, np.dtype[Any]]) -> list[str]:
         pointer, vector = self._kept[key][0], self._storage.vector
-        return [self._text.at(pointer, i * vector, "i8") for i in range(CHUNKS)]
+        return [self._text.at(pointer, i * vector, "i8") for i in range(CHUNKS_PER_PRODUCT)]
 
 
 def _with_norms(program: Program, count: int, squared: set[Node]) -> Program:

@@ -15,7 +15,7 @@ from gradlab.gradients.tape.compiled.entry import addresses
 from gradlab.gradients.tape.compiled.module import Module
 from gradlab.gradients.tape.compiled.plan import Product
 from gradlab.gradients.tape.compiled.products import Tile
-from gradlab.gradients.tape.compiled.sharing import JOB, OPEN, helped, pause
+from gradlab.gradients.tape.compiled.sharing import JOB_OFFSET, OPEN_OFFSET, pause, with_helpers
 from gradlab.gradients.tape.memory import reserve
 
 
@@ -108,8 +108,8 @@ class NativeReplay:
         self._call, self._at, self._table = call, memory.ctypes.data, table.ctypes.data
         self._constants = module.constants
         self._norm = memory[:8].view(float)
-        self._open = memory[OPEN : OPEN + 8].view(np.int64)
-        memory[JOB : OPEN + 8] = 0
+        self._open = memory[OPEN_OFFSET : OPEN_OFFSET + 8].view(np.int64)
+        memory[JOB_OFFSET : OPEN_OFFSET + 8] = 0
         self._help = partial(self._lend, help) if help else None
         self._held = held, table  # what the addresses point to
 
@@ -125,11 +125,11 @@ class NativeReplay:
 
     def helped(self) -> AbstractContextManager[None]:
         """Have other threads help while the code runs, if it has large products."""
-        return nullcontext() if self._help is None else helped(self._help, self._open)
+        return nullcontext() if self._help is None else with_helpers(self._help, self._open)
 
     def _lend(self, help: Any) -> None:
         """Help in a call, in another thread."""
-        help(self._at + JOB, pause())
+        help(self._at + JOB_OFFSET, pause())
 
     @property
     def constants(self) -> tuple[Any, ...]:

@@ -21,10 +21,10 @@ from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import UnsupportedError, add_at, put, take
 from gradlab.program.ir import Node, Program, name_of
 
-CHAIN = 8
+MAX_RECOMPUTED_OPERATIONS = 8
 """Number of operations up to which a value is computed again rather than stored."""
 
-MOST = 32
+MAX_LOOP_OPERATIONS = 32
 """Number of operations up to which a loop grows: LLVM's time grows faster than that."""
 
 CHEAP = frozenset(
@@ -170,7 +170,7 @@ class _Planner:
         members: dict[Node, None] = {}
         outside = set(remaining)
         for node in remaining:
-            if len(members) < MOST and self._fits(node, extents, members, outside):
+            if len(members) < MAX_LOOP_OPERATIONS and self._fits(node, extents, members, outside):
                 members[node] = None
         return [*members]
 
@@ -220,7 +220,7 @@ class _Planner:
         is_memory = node.primitive in (put, take) and base is self._facts.total(node)
         if is_memory or not all(self._facts.is_in_register(use, extents) for use in uses):
             chain = None
-        if chain is None or len(again) + len(chain) > CHAIN:
+        if chain is None or len(again) + len(chain) > MAX_RECOMPUTED_OPERATIONS:
             self.stored.add(base)
         else:
             again.update(dict.fromkeys(chain))
@@ -236,7 +236,10 @@ class _Planner:
                 if inner is None:
                     return None
                 chain += inner
-        if not self._fits(base, extents, [*members, *chain], set()) or len(chain) > CHAIN:
+        if (
+            not self._fits(base, extents, [*members, *chain], set())
+            or len(chain) > MAX_RECOMPUTED_OPERATIONS
+        ):
             return None
         return [*chain, base]
 

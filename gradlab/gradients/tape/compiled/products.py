@@ -21,26 +21,26 @@ from typing import Any
 
 import numpy as np
 
-from gradlab.gradients.tape.compiled.chunks import STEP, write_shared
+from gradlab.gradients.tape.compiled.chunks import MIN_STEP_WORK, write_shared
 from gradlab.gradients.tape.compiled.facts import Facts
-from gradlab.gradients.tape.compiled.forms import FEW_ROWS, UnsupportedError
+from gradlab.gradients.tape.compiled.forms import MIN_BLOCKED_ROWS, UnsupportedError
 from gradlab.gradients.tape.compiled.kinds import dtype_of, power_of_two, type_of
-from gradlab.gradients.tape.compiled.sharing import CHUNKS
+from gradlab.gradients.tape.compiled.sharing import CHUNKS_PER_PRODUCT
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
 
-DEPTH = 128
+BLOCK_DEPTH = 128
 """Rows of a block of B. Some vectors of each stay in the L1 cache, beside as many cache lines of a
 transposed A. With AVX2, 512 rows take up to 12 % more time."""
 
-NARROWEST = 16
+MIN_VECTOR_BYTES = 16
 """Bytes of the narrowest vector."""
 
 BLOCK_BYTES = 192 * 1024
 """Bytes of a block of A: it stays in the L2 cache."""
 
-FEWEST = 24
+MIN_CHUNK_ROWS = 24
 """Fewest rows of a chunk, each of which reads B from the L2 cache."""
 
 
@@ -115,8 +115,8 @@ class ProductWriter:
 
     def _height(self) -> int:
         """Return the rows of a chunk: whole tiles, as more than a few rows share a block of B."""
-        chunks = min(CHUNKS, self._m // FEWEST)
-        if 2 * self._m * self._k * self._n < STEP or chunks < 2:
+        chunks = min(CHUNKS_PER_PRODUCT, self._m // MIN_CHUNK_ROWS)
+        if 2 * self._m * self._k * self._n < MIN_STEP_WORK or chunks < 2:
             return self._m
         vectors = -(-self._n // self._lanes)
         tile = self._tile.accumulators // min(vectors, self._tile.widest)
@@ -127,7 +127,7 @@ class ProductWriter:
         self._top = top
         lanes, k = self._lanes, self._k
         vectors, tile = -(-self._n // lanes), self._tile
-        few = m < FEW_ROWS
+        few = m < MIN_BLOCKED_ROWS
         widest = max(tile.widest, tile.accumulators // m) if few else tile.widest
         panels = split(vectors, widest)
         widths = [panel * lanes for panel in panels]
@@ -137,7 +137,7 @@ class ProductWriter:
             rows = split(m, max(24, BLOCK_BYTES // (depth * self._dtype.itemsize)))
             self._block(start, depth, rows, widths)
 
-        _each(self._text, split(k, k if few else DEPTH), block)
+        _each(self._text, split(k, k if few else BLOCK_DEPTH), block)
 
     def _block(self, at: Any, depth: int, rows: list[int], widths: list[int]) -> None:
         """Add what a block of B contributes to C."""
@@ -225,7 +225,7 @@ class ProductWriter:
                     if r < rows
                     else "zeroinitializer"
                 )
-            for c, vector in enumerate(_turned(text, vectors, lanes, kind)[:columns]):
+            for c, vector in enumerate(_transposed_square(text, vectors, lanes, kind)[:columns]):
                 place = text.add(text.mul(text.add(i, c), across), j)
                 text.store(vector, text.at(to, place, kind), self._dtype, lanes, lanes)
 
@@ -242,7 +242,7 @@ def _vectors(extent: int, lanes: int) -> list[int]:
     return [lanes] * full + [rest] * (rest > 0)
 
 
-def _turned(text: Text, vectors: list[str], lanes: int, kind: str) -> list[str]:
+def _transposed_square(text: Text, vectors: list[str], lanes: int, kind: str) -> list[str]:
     """Transpose a square of vectors: swap its off-diagonal blocks, of half the size each time."""
     vector, half = f"<{lanes} x {kind}>", lanes // 2
     while half:
@@ -277,7 +277,7 @@ def _kernel(
     rows, width, tail = size
     text, kind = Text(functions), type_of(dtype)
     counts = [lanes] * (width - 1) + [tail or lanes]
-    narrow = min(lanes, max(power_of_two(counts[-1]), NARROWEST // dtype.itemsize))
+    narrow = min(lanes, max(power_of_two(counts[-1]), MIN_VECTOR_BYTES // dtype.itemsize))
     across = [lanes] * (width - 1) + [narrow]
     vectors = [f"<{count} x {kind}>" for count in across]
     places = []

@@ -22,16 +22,16 @@ from typing import Any
 
 from gradlab import affinity, blas
 
-CHUNKS = 8
+CHUNKS_PER_PRODUCT = 8
 """Largest number of chunks of a step: more threads than that are not used."""
 
-JOB = 64
+JOB_OFFSET = 64
 """Where in the memory of a program the job is, in bytes: the chunks that are left, those that are
 not finished, a function and its two arguments, and a flag that there may be more."""
 
-OPEN = JOB + 40
+OPEN_OFFSET = JOB_OFFSET + 40
 
-FUNCTIONS = """
+LLVM_FUNCTIONS = """
 define internal void @work(ptr %job) noinline {
   br label %look
 look:
@@ -149,7 +149,7 @@ _HELPERS = _Helpers()
 
 
 @contextmanager
-def helped(help: Callable[[], None], opened: Any) -> Iterator[None]:
+def with_helpers(help: Callable[[], None], opened: Any) -> Iterator[None]:
     """Have other threads help in a call, as many as NumPy's BLAS would use.
 
     Parameters
@@ -159,7 +159,7 @@ def helped(help: Callable[[], None], opened: Any) -> Iterator[None]:
     opened : ndarray of int64, shape (1,)
         The flag.
     """
-    count = min(blas.in_use(), CHUNKS) - 1
+    count = min(blas.in_use(), CHUNKS_PER_PRODUCT) - 1
     processors = affinity.elsewhere() if count > 0 else None
     if processors is not None:
         count = min(count, len(processors))

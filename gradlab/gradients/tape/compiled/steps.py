@@ -37,11 +37,11 @@ and the optimiser's arrays into `new`, by NumPy's ufuncs."""
 UFUNCS = (np.add, np.subtract, np.multiply, np.divide, np.sqrt)
 """What a rule may call: each is one instruction, which rounds as it does."""
 
-FIELDS = 4
+LEADING_FIELDS = 4
 """Entries of the table of parameters before the optimiser's arrays: the parameters at even steps,
 those at odd steps, the gradient, and the flag that it was not zero. The last entry is a count."""
 
-HEAD = (
+SIGNATURE = (
     "define i64 @steps(ptr %gradient, ptr %memory, ptr %table, ptr %tuples, ptr %arrays, "
     "i64 %arrays_n, ptr %pieces, i64 %pieces_n, ptr %rows, i64 %batch, ptr %numbers, "
     "ptr %losses, i64 %first, i64 %count)"
@@ -51,7 +51,7 @@ steps; the tables of the data and of the leaves; the rows of all minibatches, an
 the numbers and the losses of the steps; 1 if the first step is odd; how many steps to take. It
 returns how many it took."""
 
-AHEAD = 4
+PREFETCHED_ROWS = 4
 """Rows that are fetched into the cache before they are copied: 5 % of a step of a small network."""
 
 
@@ -153,7 +153,7 @@ def write_steps(update: Update) -> str:
         text.loop("%pieces_n", lambda p: _update(text, updated, dtype, lanes, slots, odd, p))
 
     text.loop("%count", step)
-    return text.function(HEAD, "ret i64 %count")
+    return text.function(SIGNATURE, "ret i64 %count")
 
 
 def _gather(text: Text, array: Any, step: Any) -> None:
@@ -170,7 +170,7 @@ def _gather(text: Text, array: Any, step: Any) -> None:
         return text.at(source, text.mul(row, stride), "i8")
 
     def copy(i: Any) -> None:
-        later = start_of(text.add(i, AHEAD))
+        later = start_of(text.add(i, PREFETCHED_ROWS))
 
         def fetch(line: Any) -> None:
             here = text.at(later, text.mul(line, 64), "i8")
@@ -205,11 +205,11 @@ def _update(
 ) -> None:
     """Update one leaf, vector by vector, and note whether its gradient has entries other than 0."""
     vector, bits = f"<{lanes} x {type_of(dtype)}>", f"<{lanes} x i1>"
-    fields = text.at("%pieces", text.mul(piece, FIELDS + slots + 1), "i64")
+    fields = text.at("%pieces", text.mul(piece, LEADING_FIELDS + slots + 1), "i64")
     even, other, gradient, flag, *state = (
-        text.do(f"load ptr, ptr {text.at(fields, i, 'i64')}") for i in range(FIELDS + slots)
+        text.do(f"load ptr, ptr {text.at(fields, i, 'i64')}") for i in range(LEADING_FIELDS + slots)
     )
-    count = text.do(f"load i64, ptr {text.at(fields, FIELDS + slots, 'i64')}")
+    count = text.do(f"load i64, ptr {text.at(fields, LEADING_FIELDS + slots, 'i64')}")
     is_odd = text.do(f"icmp ne i64 {odd}, 0")
     before = text.do(f"select i1 {is_odd}, ptr {other}, ptr {even}")
     after = text.do(f"select i1 {is_odd}, ptr {even}, ptr {other}")
@@ -241,7 +241,7 @@ def _linked(update: Update) -> tuple[Any, Any]:
     engine = link(machine_code(Module(write_steps(update), 0, (), (), ())))
     kinds = [
         ctypes.c_void_p if kind == "ptr" else ctypes.c_int64
-        for kind in re.findall(r"(ptr|i64) %", HEAD)
+        for kind in re.findall(r"(ptr|i64) %", SIGNATURE)
     ]
     return ctypes.CFUNCTYPE(ctypes.c_int64, *kinds)(engine.get_function_address("steps")), engine
 
@@ -306,7 +306,7 @@ class Steps:
         losses = np.empty(len(rules))
         given = [arrays_of + replay.constants for arrays_of in arrays]
         tuples = np.array([id(one) for one in given])
-        rows = np.append(rows, rows[-1:].repeat(AHEAD))
+        rows = np.append(rows, rows[-1:].repeat(PREFETCHED_ROWS))
         sized = [part for table in self._tables for part in (table.ctypes.data, len(table))]
         with replay.helped():
             done = self._call(

@@ -23,7 +23,7 @@ from gradlab.program.ir import Node
 ALIGNMENT = 64
 """Bytes to which each value is aligned: a cache line, and the widest vector."""
 
-FIRST = 2 * ALIGNMENT
+FIRST_OFFSET = 2 * ALIGNMENT
 """Bytes before the values: the squared norm of the leaves, the address of the table, and the job
 that threads share."""
 
@@ -48,7 +48,7 @@ class Storage:
     ) -> None:
         self.vector = vector
         self.calls: list[tuple[np.ufunc, int]] = []  # NumPy's inner loops, each by its position
-        self.nbytes = FIRST  # of the block
+        self.nbytes = FIRST_OFFSET  # of the block
         self.flag = ""  # the bit that is set where the call must be declined, if there is one
         self._text, self._facts, self._stored = text, facts, stored
         self._pointers: dict[Node, str] = {}
@@ -141,7 +141,7 @@ class Storage:
             if node in self._pointers:
                 continue
             busy = sorted(place for place in busy if place[2] >= first)
-            start, size = FIRST, self.nbytes_of(node)
+            start, size = FIRST_OFFSET, self.nbytes_of(node)
             for low, high, _ in busy:
                 if start + size <= low:
                     break

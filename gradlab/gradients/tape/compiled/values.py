@@ -130,7 +130,7 @@ def with_copies(program: Program) -> Program:
         made = _viewed(node, array_of(x))
         if not np.may_share_memory(made, array_of(x)):
             x = Node(np.positive, (x,), {}, x.shape, x.dtype)
-            node = node.on((x, *node.operands[1:]))
+            node = node.with_operands((x, *node.operands[1:]))
             made = _viewed(node, array_of(x))
         arrays[node] = made
         return node
