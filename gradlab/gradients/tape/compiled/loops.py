@@ -26,7 +26,7 @@ from gradlab.gradients.tape.compiled.reductions import (
     neutral,
     start_totals,
 )
-from gradlab.gradients.tape.compiled.sharing import CHUNKS_PER_PRODUCT
+from gradlab.gradients.tape.compiled.sharing import MAX_CHUNKS
 from gradlab.gradients.tape.compiled.storage import Storage, aligned
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Access
@@ -67,7 +67,7 @@ class LoopWriter:
         for member in self._members.values():
             if member.reduces and not member.row_reduces and not member.is_total:
                 start_totals(text, storage.vector, member.node, storage.pointer(member.node))
-        rows = -(-self._outer // CHUNKS_PER_PRODUCT)
+        rows = -(-self._outer // MAX_CHUNKS)
         joined = [member.node for member in self._members.values() if self._is_joined(member)]
         if not (is_shared and self._can_be_shared(joined)):
             self._rows_between(0, self._outer)
@@ -98,7 +98,7 @@ class LoopWriter:
         """Tell whether the loop is large, and its chunks write to memory of their own."""
         work = 10 * prod(self._extents) * len(self._members)
         indexed = any(node.primitive in (put, take) for node in self._members)
-        nbytes = CHUNKS_PER_PRODUCT * sum(map(self._storage.nbytes_of, joined))
+        nbytes = MAX_CHUNKS * sum(map(self._storage.nbytes_of, joined))
         is_one_row = len(self._extents) == 1
         columns = is_one_row and any(member.is_column for member in self._members.values())
         is_apart = not indexed and not columns and nbytes <= MAX_JOINED_BYTES
@@ -197,7 +197,7 @@ class LoopWriter:
         nbytes = aligned(min(self._extents[-1], STRIP_ENTRIES) * dtype.itemsize)
         if not self._is_chunk:
             return self._storage.block(nbytes)
-        every = self._storage.block(CHUNKS_PER_PRODUCT * nbytes)
+        every = self._storage.block(MAX_CHUNKS * nbytes)
         name, first = self._text.name("b"), self._text.first
         first.append(f"{name}_at = mul i64 %chunk, {nbytes}")
         first.append(f"{name} = getelementptr i8, ptr {every}, i64 {name}_at")

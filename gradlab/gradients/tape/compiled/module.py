@@ -25,7 +25,7 @@ from gradlab.gradients.tape.compiled.loops import LoopWriter
 from gradlab.gradients.tape.compiled.plan import FusedLoop, Product, Step, plan
 from gradlab.gradients.tape.compiled.products import ProductWriter, Tile
 from gradlab.gradients.tape.compiled.reductions import folded, write_add_at
-from gradlab.gradients.tape.compiled.sharing import CHUNKS_PER_PRODUCT
+from gradlab.gradients.tape.compiled.sharing import MAX_CHUNKS
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.gradients.tape.compiled.values import Values, with_copies
@@ -208,7 +208,7 @@ class _Squares:
                 lanes = self._storage.vector // entries(node).itemsize
                 if key not in self._kept:
                     self._kept[key] = (
-                        self._storage.block(CHUNKS_PER_PRODUCT * self._storage.vector),
+                        self._storage.block(MAX_CHUNKS * self._storage.vector),
                         lanes,
                     )
                     zero = f"<{lanes} x {type_of(entries(node))}> zeroinitializer"
@@ -229,7 +229,7 @@ class _Squares:
 
     def _parts(self, key: tuple[str, np.dtype[Any]]) -> list[str]:
         pointer, vector = self._kept[key][0], self._storage.vector
-        return [self._text.at(pointer, i * vector, "i8") for i in range(CHUNKS_PER_PRODUCT)]
+        return [self._text.at(pointer, i * vector, "i8") for i in range(MAX_CHUNKS)]
 
 
 def _with_norms(program: Program, count: int, squared: set[Node]) -> Program:

@@ -25,7 +25,7 @@ from gradlab.gradients.tape.compiled.chunks import MIN_STEP_WORK, write_shared
 from gradlab.gradients.tape.compiled.facts import Facts
 from gradlab.gradients.tape.compiled.forms import MIN_BLOCKED_ROWS, UnsupportedError
 from gradlab.gradients.tape.compiled.kinds import dtype_of, power_of_two, type_of
-from gradlab.gradients.tape.compiled.sharing import CHUNKS_PER_PRODUCT
+from gradlab.gradients.tape.compiled.sharing import MAX_CHUNKS
 from gradlab.gradients.tape.compiled.storage import Storage
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
@@ -115,7 +115,7 @@ class ProductWriter:
 
     def _height(self) -> int:
         """Return the rows of a chunk: whole tiles, as more than a few rows share a block of B."""
-        chunks = min(CHUNKS_PER_PRODUCT, self._m // MIN_CHUNK_ROWS)
+        chunks = min(MAX_CHUNKS, self._m // MIN_CHUNK_ROWS)
         if 2 * self._m * self._k * self._n < MIN_STEP_WORK or chunks < 2:
             return self._m
         vectors = -(-self._n // self._lanes)

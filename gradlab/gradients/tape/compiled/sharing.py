@@ -22,7 +22,7 @@ from typing import Any
 
 from gradlab import affinity, blas
 
-CHUNKS_PER_PRODUCT = 8
+MAX_CHUNKS = 8
 """Largest number of chunks of a step: more threads than that are not used."""
 
 JOB_OFFSET = 64
@@ -159,7 +159,7 @@ def with_helpers(help: Callable[[], None], opened: Any) -> Iterator[None]:
     opened : ndarray of int64, shape (1,)
         The flag.
     """
-    count = min(blas.in_use(), CHUNKS_PER_PRODUCT) - 1
+    count = min(blas.in_use(), MAX_CHUNKS) - 1
     processors = affinity.elsewhere() if count > 0 else None
     if processors is not None:
         count = min(count, len(processors))
