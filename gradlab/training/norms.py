@@ -48,8 +48,8 @@ def measured(loss: float, gradient: Vector, before: Vector, after: Vector, room:
     found = Measured(loss)
     with np.errstate(all="ignore"):
         for slope, old, new in zip(gradient.leaves, before.leaves, after.leaves, strict=True):
-            change = room[: old.nbytes].view(old.dtype).reshape(old.shape)
-            np.subtract(new, old, out=change)
+            change = room[: old.nbytes].view(old.dtype)  # flat: its maximum needs no memory
+            np.subtract(new, old, out=change.reshape(old.shape))
             found.gradients.append(norm([slope]))
             found.updates.append(norm([change]))
             found.params.append(norm([old]))

@@ -141,7 +141,7 @@ def trained(tmp_path):
 @pytest.mark.parametrize(
     ("verb", "place"),
     [
-        ("demo", (story, "tell")),
+        ("demo", (story, "compute")),
         ("demo", (plotting, "descent")),
         ("evaluate", (network, "logits")),
         ("evaluate", (plotting, "save")),
