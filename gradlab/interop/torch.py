@@ -58,6 +58,11 @@ def gradcheck(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:
         ``func(*inputs)`` returns a tensor or a tuple of tensors.
     inputs : tensor or tuple
         The tensors that require a gradient are checked, in float64 if `func` allows it.
+    **options
+        Those of PyTorch.
+
+    Other Parameters
+    ----------------
     rtol : float, optional
         An accepted relative error; by default 1.5e-11, which passes as round-off.
     fast_mode : bool
@@ -68,9 +73,9 @@ def gradcheck(func: Callable[..., Any], inputs: Any, **options: Any) -> bool:
         Whether to raise an error instead of returning False.
     check_undefined_grad, check_batched_grad, check_batched_forward_grad, check_grad_dtypes : bool
         PyTorch's own checks of these run afterwards.
-    eps, atol, nondet_tol
+    eps, atol, nondet_tol : float
         No effect if slopes can be measured, since steps and noise are measured, too.
-    masked
+    masked : bool
         For sparse inputs. PyTorch's own check decides, with all options, if an input is sparse, or
         requires a gradient and has entries that are not finite; or if measured slopes are
         inconclusive, for example at a jump.
@@ -124,10 +129,19 @@ def gradgradcheck(
 
     Parameters
     ----------
-    func, inputs, eps, atol, rtol, raise_exception, nondet_tol, fast_mode, masked
+    func, inputs
         See `gradcheck`.
     grad_outputs : tensor or tuple, optional
         The cotangents, one for each output that requires a gradient; by default random ones.
+    **options
+        Those of PyTorch.
+
+    Other Parameters
+    ----------------
+    eps, atol, rtol, nondet_tol : float
+        See `gradcheck`.
+    raise_exception, fast_mode, masked : bool
+        See `gradcheck`.
     gen_non_contig_grad_outputs : bool
         Whether random cotangents are not contiguous.
     check_rev_over_rev, check_fwd_over_rev : bool
