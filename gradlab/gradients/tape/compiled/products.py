@@ -4,8 +4,9 @@ A tile of C, some rows by some vectors, stays in registers while the sum runs. E
 vectors of B and one entry of A for each row, and does a multiplication and an addition for each of
 the tile's vectors: with 24 accumulators, 4 loads of B and 6 of A serve 24 operations. B is taken in
 blocks that stay in the L1 cache and A in blocks that stay in L2 (Goto & van de Geijn, *Anatomy of
-high-performance matrix multiplication*, 2008). Nothing is copied, unless B is transposed: at a few
-rows, copying is what a library's product spends its time on.
+high-performance matrix multiplication*, 2008). Nothing is copied but a transposed B, and the last
+columns where `tails` computes them: at a few rows, copying is what a library's product spends its
+time on.
 
 A, transposed or not, is read entry by entry, so that AB and A'B are the same kernel with other
 strides.
@@ -27,6 +28,13 @@ from gradlab.gradients.tape.compiled.forms import MIN_BLOCKED_ROWS, UnsupportedE
 from gradlab.gradients.tape.compiled.kinds import dtype_of, power_of_two, type_of
 from gradlab.gradients.tape.compiled.sharing import MAX_CHUNKS
 from gradlab.gradients.tape.compiled.storage import Storage
+from gradlab.gradients.tape.compiled.tails import (
+    MAX_TAIL_SUMS,
+    MIN_DOT_VECTORS,
+    MIN_ROWS_PER_COLUMN,
+    add_product,
+    tail_kernel,
+)
 from gradlab.gradients.tape.compiled.text import Text
 from gradlab.program.ir import Node
 
@@ -92,11 +100,26 @@ class ProductWriter:
         self._a, self._a_offset = storage.pointer(a.base), a.offset
         self._b, self._b_offset = storage.pointer(b.base), b.offset
         self._c = storage.pointer(node)
+        self._is_dot = self._a_strides[1] == 1
+        self._tail = self._n % self._lanes if self._has_tail() else 0
+        self._columns = self._n - self._tail  # in tiles; the others are computed apart
+
+    def _has_tail(self) -> bool:
+        """Tell whether the columns that fill no vector are computed apart from the tiles."""
+        lanes, tail = self._lanes, self._n % self._lanes
+        if self._n < lanes or not 0 < tail <= lanes // 4:
+            return False
+        if self._is_dot:
+            has_rows = self._m >= MIN_ROWS_PER_COLUMN * tail
+            return has_rows and bool(self._k >= MIN_DOT_VECTORS * lanes)
+        return bool(self._a_strides[0] == 1 and self._m >= lanes and "b" not in self._square)
 
     def write(self, is_shared: bool = False) -> bool:
         """Write the product; tell whether threads share it, which `is_shared` allows."""
         if self._b_strides[1] != 1:
             self._transpose_b()
+        if self._tail and self._is_dot:
+            self._copy_tail()
         height = self._height() if is_shared else self._m
         if height >= self._m:
             self._rows(0, self._m)
@@ -118,7 +141,7 @@ class ProductWriter:
         chunks = min(MAX_CHUNKS, self._m // MIN_CHUNK_ROWS)
         if 2 * self._m * self._k * self._n < MIN_STEP_WORK or chunks < 2:
             return self._m
-        vectors = -(-self._n // self._lanes)
+        vectors = -(-self._columns // self._lanes)
         tile = self._tile.accumulators // min(vectors, self._tile.widest)
         return -(-self._m // (chunks * tile)) * tile
 
@@ -126,18 +149,20 @@ class ProductWriter:
         """Compute some rows of C."""
         self._top = top
         lanes, k = self._lanes, self._k
-        vectors, tile = -(-self._n // lanes), self._tile
+        vectors, tile = -(-self._columns // lanes), self._tile
         few = m < MIN_BLOCKED_ROWS
         widest = max(tile.widest, tile.accumulators // m) if few else tile.widest
         panels = split(vectors, widest)
         widths = [panel * lanes for panel in panels]
-        widths[-1] -= -self._n % lanes
+        widths[-1] -= -self._columns % lanes
 
         def block(depth: int, start: Any) -> None:
             rows = split(m, max(24, BLOCK_BYTES // (depth * self._dtype.itemsize)))
             self._block(start, depth, rows, widths)
 
         _each(self._text, split(k, k if few else BLOCK_DEPTH), block)
+        if self._tail:
+            self._tail_rows(m)
 
     def _block(self, at: Any, depth: int, rows: list[int], widths: list[int]) -> None:
         """Add what a block of B contributes to C."""
@@ -205,6 +230,58 @@ class ProductWriter:
                 name, self._text.functions, self._dtype, self._lanes, size, square
             )
         return f"@{name}"
+
+    def _copy_tail(self) -> None:
+        """Copy the last columns of B, each in full vectors: the last one is filled with zeros."""
+        text, kind, lanes = self._text, self._kind, self._lanes
+        column = -(-self._k // lanes) * lanes
+        to = self._storage.block(self._tail * column * self._dtype.itemsize)
+        b = text.at(self._b, self._b_offset + self._columns, kind)
+
+        def copy(row: Any) -> None:
+            for j in range(self._tail):
+                place = text.at(b, text.add(text.mul(row, self._b_strides[0]), j), kind)
+                entry = text.load(place, self._dtype, 1, 1)
+                text.store(entry, text.at(to, text.add(row, j * column), kind), self._dtype, 1, 1)
+
+        def square(i: Any) -> None:
+            vector = text.load(text.at(to, text.mul(i, lanes), kind), self._dtype, lanes, lanes)
+            add_product(text, self._dtype, lanes, (vector, vector), self._squares)
+
+        for j in range(1, self._tail + 1):
+            last = text.at(to, j * column - lanes, kind)
+            text.store("zeroinitializer", last, self._dtype, lanes, lanes)
+        text.loop(self._k, copy)
+        if self._square == "b":
+            text.loop(self._tail * column // lanes, square)
+        self._tail_b = to, column
+
+    def _tail_rows(self, m: int) -> None:
+        """Compute the last columns of some rows of C."""
+        text, kind, lanes, is_dot = self._text, self._kind, self._lanes, self._is_dot
+        stride_a, stride_c = self._a_strides[not is_dot], self._n
+        if is_dot:
+            parts, count = split(m, lanes // self._tail), self._k // lanes
+            b, stride_b = self._tail_b
+        else:
+            parts = [part * lanes for part in split(-(-m // lanes), MAX_TAIL_SUMS // self._tail)]
+            parts[-1] -= -m % lanes
+            b, stride_b = self._b, self._b_strides[0]
+            b, count = text.at(b, self._b_offset + self._columns, kind), self._k
+
+        def part(rows: int, start: Any) -> None:
+            row = text.add(start, self._top)
+            a = text.at(self._a, text.add(text.mul(row, self._a_strides[0]), self._a_offset), kind)
+            c = text.at(self._c, text.add(text.mul(row, stride_c), self._columns), kind)
+            size = (rows, self._tail, self._k)
+            is_squared = self._square == "c"
+            name = tail_kernel(text.functions, self._dtype, lanes, size, is_dot, is_squared)
+            text.put(
+                f"call void @{name}(i64 {count}, ptr {a}, i64 {stride_a}, ptr {b}, i64 {stride_b}, "
+                f"ptr {c}, i64 {stride_c}, ptr {self._squares})"
+            )
+
+        _each(text, parts, part)
 
     def _transpose_b(self) -> None:
         """Copy a transposed B, in squares of lanes that are turned in registers."""
