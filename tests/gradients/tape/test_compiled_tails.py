@@ -83,24 +83,33 @@ def test_products_with_any_number_of_columns(dtype: Any, monkeypatch: pytest.Mon
     check_products([*range(1, 2 * lanes_of(WIDE, dtype)), 5 * lanes_of(WIDE, dtype) + 1], dtype)
 
 
+@pytest.mark.parametrize("turn", [False, True])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_an_entry_that_is_not_finite_is_seen(dtype: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_entry_that_is_not_finite_is_seen(
+    dtype: Any, turn: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The squares of B and of C include the last columns."""
     monkeypatch.setattr(compiled, "tile", lambda: WIDE)
     n = lanes_of(WIDE, dtype) + 2
-    b, like = given("b", (DEPTH, n), dtype), given("like", (ROWS, n), dtype)
-    a, g = given("a", (ROWS, DEPTH), dtype), given("g", (ROWS, n), dtype)
-    d = given("d", (ROWS, DEPTH), dtype)
-    # The second derivative hides an infinite entry of B, the first is a product itself.
-    outputs = of(np.dot, of(np.transpose, d), g), of(np.maximum, of(np.dot, a, b), 0.0)
-    program = program_of(*outputs, inputs=(b, like, a, g, d))
+    b, like_b, like_c = (
+        given(f"leaf{i}", (s, n), dtype) for i, s in enumerate((DEPTH, DEPTH, ROWS))
+    )
+    a = given("a", (DEPTH, ROWS) if turn else (ROWS, DEPTH), dtype)
+    g, d, e = (given(name, (ROWS, k), dtype) for name, k in (("g", n), ("d", DEPTH), ("e", DEPTH)))
+    product = of(np.dot, of(np.transpose, a) if turn else a, b)
+    # The second derivative is a product itself. The others hide an infinite entry of a product.
+    outputs = (
+        of(np.maximum, of(np.dot, of(np.transpose, e), g), 0.0),
+        of(np.dot, of(np.transpose, d), g),
+        of(np.maximum, product, 0.0),
+    )
+    program = program_of(*outputs, inputs=(b, like_b, like_c, a, g, d, e))
     native = compile_native(Program(program.inputs, program.nodes, (0.0, *outputs))).build()
+    rest = [np.zeros(node.shape, dtype) for node in (like_b, like_c)]
+    outs = [np.zeros(node.shape, dtype) for node in (b, like_b, like_c)]
 
     def value(b: Any, g: Any, d: Any) -> float:
-        shapes = (ROWS, n), (ROWS, DEPTH)
-        rest = np.zeros(shapes[0], dtype), np.ones(shapes[1], dtype)
-        outs = np.zeros((DEPTH, n), dtype), np.zeros((ROWS, n), dtype)
-        return native((b, *rest, g, d, *outs))
+        return native((b, *rest, np.ones(a.shape, dtype), g, d, np.zeros_like(d), *outs))
 
     zeros = [np.zeros(node.shape, dtype) for node in (b, g, d)]
     assert value(*zeros) == 0
