@@ -16,7 +16,7 @@ operations are fused into loops, and products are computed in tiles of registers
 `members`        what each member of a fused loop reads and writes, and when
 `loops`          writes a fused loop: rows, phases, lanes
 `reductions`     what several points of a loop write into one entry
-`products`       writes a product of matrices by a tile of registers
+`products`       writes a product of matrices by a tile of registers; `tails` has its last columns
 `chunks`         cuts the rows of a loop or a product into chunks
 `sharing`        threads that share out the chunks
 `entry`          the function that Python calls: it looks at the arrays before it runs
