@@ -373,10 +373,8 @@ class LoopWriter:
         if member.place.strides[-1] or member.is_column:  # each lane, or row, has its own total
             self._write(member, self._operand(use, dtype, j, lanes_here), j, lanes_here)
             return
-        vector, accumulator = (
-            f"<{lanes} x {type_of(dtype)}>",
-            member.parts[part % len(member.parts)],
-        )
+        vector = f"<{lanes} x {type_of(dtype)}>"
+        accumulator = member.parts[part % len(member.parts)]
         before = text.do(f"load {vector}, ptr {accumulator}")
         value = self._operand(use, dtype, j, lanes_here)
         if lanes_here < lanes:
